@@ -1,0 +1,35 @@
+// Bundles what ships into dist/: the command line with the agent, the runner and the precompiler, sharing their chunks.
+import { rm, writeFile } from 'node:fs/promises';
+import { build } from 'esbuild';
+
+const root = new URL('..', import.meta.url).pathname;
+const outdir = `${root}dist`;
+await rm(outdir, { recursive: true, force: true });
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: {
+    loamlet: 'src/main.ts',
+    runner: 'src/runner/main.ts',
+    precompile: 'src/precompile/main.ts',
+  },
+  outdir,
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node26',
+  minify: true,
+  keepNames: true,
+  legalComments: 'linked',
+  metafile: true,
+  logLevel: 'warning',
+  // Addons are found where npm put them.
+  external: ['better-sqlite3', 'i2c-bus', 'onoff'],
+  // CommonJS packages inside an ES module bundle call require().
+  banner: {
+    js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+  },
+});
+await writeFile(`${outdir}/meta.json`, JSON.stringify(metafile));
+await writeFile(`${outdir}/.built`, '');
