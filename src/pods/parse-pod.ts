@@ -19,40 +19,17 @@ type Json = Readonly<Record<string, unknown>>;
  * Fields that are taken into account, or that make no difference to a wasm module: a module has no root, no kernel, no
  * network namespace. Anything else a manifest says is named as a problem, never passed over.
  */
-const podFields = new Set([
-  ...[
-    'containers',
-    'restartPolicy',
-    'terminationGracePeriodSeconds',
-    'activeDeadlineSeconds',
-    'nodeName',
-    'nodeSelector',
-  ],
-  ...[
-    'tolerations',
-    'affinity',
-    'topologySpreadConstraints',
-    'schedulerName',
-    'schedulingGates',
-    'priority',
-    'priorityClassName',
-  ],
-  ...[
-    'preemptionPolicy',
-    'runtimeClassName',
-    'overhead',
-    'dnsPolicy',
-    'dnsConfig',
-    'serviceAccountName',
-    'serviceAccount',
-  ],
-  ...['automountServiceAccountToken', 'enableServiceLinks', 'imagePullSecrets', 'hostname', 'subdomain', 'hostAliases'],
-  ...['securityContext', 'readinessGates', 'os', 'volumes', 'setHostnameAsFQDN', 'shareProcessNamespace'],
-]);
-const containerFields = new Set([
-  ...['name', 'image', 'imagePullPolicy', 'command', 'args', 'env', 'resources', 'ports', 'terminationMessagePath'],
-  ...['terminationMessagePolicy', 'securityContext', 'volumeMounts', 'stdin', 'stdinOnce', 'tty'],
-]);
+const podFields = words(`
+  containers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds nodeName nodeSelector
+  tolerations affinity topologySpreadConstraints schedulerName schedulingGates priority priorityClassName
+  preemptionPolicy runtimeClassName overhead dnsPolicy dnsConfig serviceAccountName serviceAccount
+  automountServiceAccountToken enableServiceLinks imagePullSecrets hostname subdomain hostAliases
+  securityContext readinessGates os volumes setHostnameAsFQDN shareProcessNamespace
+`);
+const containerFields = words(`
+  name image imagePullPolicy command args env resources ports terminationMessagePath
+  terminationMessagePolicy securityContext volumeMounts stdin stdinOnce tty
+`);
 
 /**
  * Reads a Pod object. What this node can't do becomes a sentence in `problems`.
@@ -242,6 +219,10 @@ function parseResources(
     }
   }
   return { memoryLimitBytes, devices };
+}
+
+function words(text: string): ReadonlySet<string> {
+  return new Set(text.trim().split(/\s+/));
 }
 
 function isObject(value: unknown): value is Json {
