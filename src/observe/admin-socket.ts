@@ -80,22 +80,28 @@ export async function askAgent(runDirectory: string, method: 'GET' | 'POST', url
       const nobody = ['ENOENT', 'ECONNREFUSED'].includes(systemCode(cause) ?? '');
       reject(
         nobody
-          ? new AdminError('AgentNotRunning', 'operator', `no agent is running in ${runDirectory}`, { cause, remedy: 'start one with loamlet node' })
+          ? new AdminError('AgentNotRunning', 'operator', `no agent is running in ${runDirectory}`, {
+              cause,
+              remedy: 'start one with loamlet node',
+            })
           : (cause as Error),
       );
     };
-    const asking = request({ socketPath: adminSocketPath(runDirectory), method, path: url, timeout: answerTimeoutMs }, (response) => {
-      const parts: Buffer[] = [];
-      response.on('data', (part: Buffer) => parts.push(part));
-      response.on('error', fail);
-      response.on('end', () => {
-        try {
-          resolve(JSON.parse(Buffer.concat(parts).toString('utf8') || '{}'));
-        } catch (error) {
-          fail(error);
-        }
-      });
-    });
+    const asking = request(
+      { socketPath: adminSocketPath(runDirectory), method, path: url, timeout: answerTimeoutMs },
+      (response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        response.on('error', fail);
+        response.on('end', () => {
+          try {
+            resolve(JSON.parse(Buffer.concat(parts).toString('utf8') || '{}'));
+          } catch (error) {
+            fail(error);
+          }
+        });
+      },
+    );
     asking.on('timeout', () => asking.destroy(new Error(`the agent in ${runDirectory} does not answer`)));
     asking.on('error', fail);
     asking.end();
