@@ -16,7 +16,7 @@ export interface DeviceGrant {
 export interface PublishGrant {
   /** An MQTT topic filter; absolute. */
   readonly filter: string;
-  readonly qos: 0 | 1 | 2;
+  readonly qos: 0 | 1;
   readonly retain: boolean;
 }
 
