@@ -10,5 +10,7 @@ interface Report {
 }
 
 const report = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Report;
-const broken = report.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
+const broken = report.testResults.filter(
+  (file) => file.status === 'failed' && file.assertionResults.length === 0,
+).length;
 console.log(report.numPassedTests, report.numFailedTests + broken, report.numPendingTests + report.numTodoTests);

@@ -75,4 +75,13 @@ ensure_bundle() {
   fi
 }
 
+# Builds an example into .tools/modules when its source is newer.
+ensure_module() { # EXAMPLE
+  local module=$root/.tools/modules/$1.wasm
+  if [[ ! -f $module ]] || [[ -n $(find "$root/examples/$1" -newer "$module" -print -quit) ]]; then
+    say "building examples/$1"
+    "$root/examples/build" "$root/.tools/modules" "$1" >&2 || die "examples/$1 could not be built"
+  fi
+}
+
 setup() { ensure_node; ensure_modules; }
