@@ -131,7 +131,7 @@ export const configSchema = z.strictObject({
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      format: z.enum(['auto', 'json', 'text']).default('auto'),
+      format: z.enum(['auto', 'json', 'human']).default('auto'),
     })
     .prefault({}),
 });

@@ -3,6 +3,7 @@ import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { AgentMessage, ContainerId, ContainerReport, ContainerStart, RunnerMessage } from '../runner/protocol.ts';
 import { admit, type Holders, type NodePolicy } from './admission.ts';
+import type { LogRun } from './logs/log-folder.ts';
 import { parsePod } from './parse-pod.ts';
 import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
 import type { PodStatus } from './pod-status.ts';
@@ -181,6 +182,10 @@ export class PodManager {
     const worker = this.#runs.get(id);
     const grant = worker?.grantOf(id);
     return worker === undefined || grant === undefined ? undefined : { pod: worker.pod, grant };
+  }
+
+  logRunOf(id: ContainerId): LogRun | undefined {
+    return this.#runs.get(id)?.logRunOf(id);
   }
 
   find(namespace: string, name: string): PodWorker | undefined {

@@ -10,6 +10,8 @@ import {
   type ContainerEvent,
   type RunningImage,
 } from './container-machine.ts';
+import type { LogRun } from './logs/log-folder.ts';
+import { logLocation, type LogLocation } from './logs/log-location.ts';
 import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
 import { podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
 
@@ -118,6 +120,22 @@ export class PodWorker {
   /** Container ids of runs that the runner should know. */
   *ids(): Iterable<ContainerId> {
     for (const { state } of this.#containers) if ('id' in state) yield state.id;
+  }
+
+  /** Where the log of a run belongs; undefined when the run is not this pod's. */
+  logRunOf(id: ContainerId): LogRun | undefined {
+    const index = this.#indexOf(id);
+    const container = index === undefined ? undefined : this.#pod.containers[index];
+    const restart = index === undefined ? undefined : this.#containers[index]?.restartCount;
+    if (container === undefined || restart === undefined) return undefined;
+    const { namespace, name: pod, uid } = this.#pod;
+    return { namespace, pod, uid, container: container.name, restart };
+  }
+
+  /** Which logs a container has; undefined when the pod has no such container. */
+  logLocation(name: string): LogLocation | undefined {
+    const container = this.#containers[this.#pod.containers.findIndex((spec) => spec.name === name)];
+    return container === undefined ? undefined : logLocation(this.#pod.uid, container);
   }
 
   /** The status to publish now. */
