@@ -73,6 +73,8 @@ export interface Driver<Options = unknown> {
   parse(settings: Readonly<Record<string, unknown>>): Options;
   /** The form `DRIVER:KEY=VALUE,...` of `loamlet run --device` and what the shorthand positions mean, for help texts. */
   readonly usage: string;
+  /** The keys of bare values in that form, in order: with `['bus', 'address']`, `ads1115:1,0x48`. */
+  readonly positional: readonly string[];
   /** The bus it will hold (`i2c-1`), for one-owner-per-bus; undefined for none. */
   bus(options: Options): string | undefined;
   /** Describes its sensors without touching hardware. */
