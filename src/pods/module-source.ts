@@ -2,7 +2,7 @@ import type { Grant } from '../../hostcalls/grant.ts';
 import { checkImports, denialLine } from '../../hostcalls/link.ts';
 import { LoamletError } from '../base/errors.ts';
 import { formatBytes } from '../base/quantity.ts';
-import type { ImageStore } from '../images/store.ts';
+import type { ModuleStore } from '../images/module-store.ts';
 import type { Precompiler } from '../precompile/precompiler.ts';
 import type { ContainerSpec, Pod } from './pod.ts';
 import type { PreparedModule } from './pod-worker.ts';
@@ -14,17 +14,25 @@ const pageBytes = 65_536;
  * within the limit. What is refused here has not cost the runner anything.
  */
 export class ModuleSource {
-  readonly #images: Pick<ImageStore, 'ensure'>;
+  readonly #images: Pick<ModuleStore, 'ensure'>;
   readonly #precompiler: Pick<Precompiler, 'precompile'>;
 
-  constructor(images: Pick<ImageStore, 'ensure'>, precompiler: Pick<Precompiler, 'precompile'>) {
+  constructor(images: Pick<ModuleStore, 'ensure'>, precompiler: Pick<Precompiler, 'precompile'>) {
     this.#images = images;
     this.#precompiler = precompiler;
   }
 
   /** @throws LoamletError whose code is the waiting reason; the signal's reason */
-  async prepare(pod: Pod, container: ContainerSpec, grant: Grant, memoryLimitBytes: number, signal: AbortSignal): Promise<PreparedModule> {
-    const image = await this.#images.ensure(container.image, container.imagePullPolicy, signal, { allowFiles: pod.source === 'static' });
+  async prepare(
+    pod: Pod,
+    container: ContainerSpec,
+    grant: Grant,
+    memoryLimitBytes: number,
+    signal: AbortSignal,
+  ): Promise<PreparedModule> {
+    const image = await this.#images.ensure(container.image, container.imagePullPolicy, signal, {
+      allowFiles: pod.source === 'static',
+    });
     const module = await this.#precompiler.precompile(image.path, image.digest, signal);
     const denials = checkImports(module.description.imports, grant);
     if (denials.length > 0) throw new LoamletError('GrantDenied', 'operator', denialLine(denials));
@@ -37,6 +45,10 @@ export class ModuleSource {
         { remedy: 'raise resources.limits.memory' },
       );
     }
-    return { image: { reference: image.reference, imageId: image.imageId }, modulePath: module.path, moduleDigest: module.digest };
+    return {
+      image: { reference: image.reference, imageId: image.imageId },
+      modulePath: module.path,
+      moduleDigest: module.digest,
+    };
   }
 }

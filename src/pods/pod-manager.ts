@@ -178,6 +178,10 @@ export class PodManager {
     }
   }
 
+  healthOf(device: string): { readonly healthy: boolean; readonly message: string } {
+    return this.#health.get(device) ?? { healthy: true, message: '' };
+  }
+
   grantOf(id: ContainerId): { readonly pod: Pod; readonly grant: Grant } | undefined {
     const worker = this.#runs.get(id);
     const grant = worker?.grantOf(id);
@@ -248,7 +252,7 @@ export class PodManager {
         this.#runs.delete(id);
         runner.forget(id);
       },
-      deviceHealth: (name) => this.#health.get(name) ?? { healthy: true, message: '' },
+      deviceHealth: (name) => this.healthOf(name),
       event: (pod, container, event) => this.#options.event(pod, container, event),
       changed: (worker) => {
         this.#dirty.add(worker.pod.uid);

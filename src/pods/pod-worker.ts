@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { Grant } from '../../hostcalls/grant.ts';
+import type { DeviceGrant, Grant } from '../../hostcalls/grant.ts';
 import { LoamletError, errorLine } from '../base/errors.ts';
+import type { PodLine } from '../observe/node-status.ts';
 import type { ContainerExit, ContainerId, ContainerReport, ContainerStart } from '../runner/protocol.ts';
 import {
   newContainer,
@@ -13,7 +14,7 @@ import {
 import type { LogRun } from './logs/log-folder.ts';
 import { logLocation, type LogLocation } from './logs/log-location.ts';
 import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
-import { podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
+import { podPhase, podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
 
 /** A module ready to run, with the image it came from. */
 export interface PreparedModule {
@@ -138,20 +139,40 @@ export class PodWorker {
     return container === undefined ? undefined : logLocation(this.#pod.uid, container);
   }
 
+  /** For `loamlet status`. */
+  summary(): PodLine {
+    const states = this.#containers.map(({ state }) => state);
+    const reasons = states.map((state) =>
+      'reason' in state ? state.reason : state.type === 'ended' ? (state.exit?.reason ?? '') : '',
+    );
+    const ready = states.filter((state) => state.type === 'running' && state.ready).length;
+    return {
+      namespace: this.#pod.namespace,
+      name: this.#pod.name,
+      source: this.#pod.source,
+      phase: podPhase(this.#view()),
+      ready: `${ready}/${states.length}`,
+      restarts: this.#containers.reduce((sum, { restartCount }) => sum + restartCount, 0),
+      reason: reasons.find((reason) => reason !== '') ?? '',
+    };
+  }
+
   /** The status to publish now. */
   status(): PodStatus {
-    const view: PodView = {
+    const status = podStatus(this.#view(), this.#conditions, this.#services.hostIP(), this.#services.now());
+    this.#conditions = status.conditions;
+    return status;
+  }
+
+  #view(): PodView {
+    const held = ({ device }: DeviceGrant): HeldDevice => ({ ...device, ...this.#services.deviceHealth(device.name) });
+    return {
       pod: this.#pod,
       startTimeMs: this.#startTimeMs,
       containers: this.#containers,
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
-      devices: this.#grants.map((grant) =>
-        grant.devices.map(({ device }): HeldDevice => ({ ...device, ...this.#services.deviceHealth(device.name) })),
-      ),
+      devices: this.#grants.map((grant) => grant.devices.map(held)),
     };
-    const status = podStatus(view, this.#conditions, this.#services.hostIP(), this.#services.now());
-    this.#conditions = status.conditions;
-    return status;
   }
 
   /**

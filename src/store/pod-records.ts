@@ -30,10 +30,12 @@ export class PodRecords {
   readonly #remove;
   readonly #all;
   readonly #log: Logger;
+  readonly #sqlite: Database['sqlite'];
 
   constructor(database: Database, log: Logger) {
     const { sqlite } = database;
     this.#log = log;
+    this.#sqlite = sqlite;
     this.#save = sqlite.prepare<[string, string, string, string, string, string, number]>(
       `INSERT INTO pods (uid, namespace, name, source, manifest, record, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (uid) DO UPDATE SET namespace = excluded.namespace, name = excluded.name, source = excluded.source,
@@ -59,6 +61,15 @@ export class PodRecords {
 
   remove(uid: string): void {
     this.#remove.run(uid);
+  }
+
+  /** Several changes in one wait for the disk. */
+  apply(changed: readonly Omit<StoredPod, 'updatedAtMs'>[], removed: readonly string[]): void {
+    const updatedAtMs = Date.now();
+    this.#sqlite.transaction(() => {
+      for (const pod of changed) this.save({ ...pod, updatedAtMs });
+      for (const uid of removed) this.remove(uid);
+    })();
   }
 
   /** By namespace and name. A row that can't be read is left on disk, logged and not returned: the others must start. */
