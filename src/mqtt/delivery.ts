@@ -1,12 +1,14 @@
 import { elapsedMs, type Clock } from './clock.ts';
 import type { Connection, PublishOutcome } from './connection.ts';
 import { rowBytes } from './outbox-table.ts';
+import type { Refusals } from './refusals.ts';
 import type { MessageSource, WaitingMessage } from './source.ts';
 
 export interface DeliveryOptions {
   /** Unacknowledged messages at a time; the broker may allow fewer. */
   readonly windowSize: number;
   readonly clock: Clock;
+  readonly refusals: Refusals;
   /** Something went wrong on our side: the connection is dropped. */
   onError(error: unknown): void;
   onRefused(message: WaitingMessage, reason: string): void;
@@ -40,6 +42,7 @@ export class Delivery {
   #maybeMore = true;
   #acknowledged: WaitingMessage[] = [];
   #turnScheduled = false;
+  #rewind = false;
   #over = false;
   #acknowledgedTotal = 0;
   #idleWaiters: (() => void)[] = [];
@@ -80,6 +83,12 @@ export class Delivery {
   idle(): Promise<void> {
     if (this.#over || this.#isIdle()) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Tries refused messages again, in their old places before the others, once what is in flight is answered. */
+  retryRefused(): void {
+    this.#rewind = true;
+    this.#scheduleTurn();
   }
 
   /** Takes nothing more; tells the source what was acknowledged. @returns the unanswered messages, oldest first. */
@@ -131,6 +140,16 @@ export class Delivery {
   }
 
   #fill(): void {
+    if (this.#rewind) {
+      if (this.#inFlight.size > 0) return;
+      this.#rewind = false;
+      this.#options.refusals.retried(performance.now());
+      this.#source.retryRefused();
+      this.#cursor = 0;
+      this.#page = [];
+      this.#pageIndex = 0;
+      this.#maybeMore = true;
+    }
     const now = this.#options.clock.now();
     const expired: WaitingMessage[] = [];
     while (this.#hasRoom()) {
@@ -172,6 +191,7 @@ export class Delivery {
 
   #send(message: WaitingMessage, expirySeconds: number | undefined): void {
     const { seq, topic, payload, qos, retain } = message;
+    if (this.#options.refusals.has(topic)) return this.#source.refused(message, 'the broker refused its topic before');
     const size = Buffer.byteLength(topic) + payload.length + packetOverheadBytes;
     if (size > this.#connection.maximumPacketSize)
       return this.#refuse(message, `larger than the broker's bound of ${this.#connection.maximumPacketSize} bytes`);
@@ -195,6 +215,7 @@ export class Delivery {
       case 'refused':
         this.#landed(message);
         this.#acknowledgedTotal += 1;
+        this.#options.refusals.add(message.topic);
         this.#refuse(message, outcome.reason);
         break;
       default:

@@ -1,4 +1,5 @@
 import type { Logger } from '../observe/logger.ts';
+import { Abortion } from './abortion.ts';
 import type { BrokerOptions } from './broker-address.ts';
 import { systemClock } from './clock.ts';
 import { MqttError } from './errors.ts';
@@ -22,9 +23,12 @@ export class DirectPublisher implements AsyncDisposable {
   readonly #source: MemorySource;
   readonly #link: MqttLink;
 
-  private constructor(source: MemorySource, link: MqttLink) {
+  readonly #closeDeadlineMs: number;
+
+  private constructor(source: MemorySource, link: MqttLink, closeDeadlineMs: number) {
     this.#source = source;
     this.#link = link;
+    this.#closeDeadlineMs = closeDeadlineMs;
   }
 
   /** @throws MqttError `BadUrl`, `Refused`, `Unreachable`: for a person at a terminal the first attempt has to work. */
@@ -32,9 +36,9 @@ export class DirectPublisher implements AsyncDisposable {
     const source = new MemorySource(systemClock());
     const { clientId = `loamlet-run-${process.pid}`, closeDeadlineMs = 5_000 } = options;
     const quiet = log.child({}, { level: 'silent' });
-    const link = await MqttLink.open({ ...options, source, clientId, closeDeadlineMs }, quiet);
+    const link = await MqttLink.open({ ...options, source, clientId, closeDeadlineMs: 500 }, quiet);
     const first = await link.firstOutcome;
-    if (first.state === 'connected') return new DirectPublisher(source, link);
+    if (first.state === 'connected') return new DirectPublisher(source, link, closeDeadlineMs);
     await link[Symbol.asyncDispose]();
     throw link.lastError ?? new MqttError('Unreachable', first.message ?? `the broker ${first.url} cannot be reached`);
   }
@@ -52,6 +56,8 @@ export class DirectPublisher implements AsyncDisposable {
 
   /** Waits for what is unacknowledged, within the deadline; the rest is rejected with `Closed`. */
   async [Symbol.asyncDispose](): Promise<void> {
+    using deadline = new Abortion(AbortSignal.timeout(this.#closeDeadlineMs));
+    await Promise.race([this.#source.drained(), deadline.happened]);
     await this.#link[Symbol.asyncDispose]();
     this.#source.fail(new MqttError('Closed', 'the broker did not acknowledge it before the end'));
   }

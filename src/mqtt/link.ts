@@ -8,6 +8,7 @@ import { systemClock, type Clock } from './clock.ts';
 import { Connection, type ProtocolVersion } from './connection.ts';
 import { Delivery } from './delivery.ts';
 import { MqttError } from './errors.ts';
+import { Refusals } from './refusals.ts';
 import type { MessageSource, WaitingMessage } from './source.ts';
 import { Suspicion } from './suspicion.ts';
 
@@ -23,6 +24,8 @@ export interface LinkOptions extends BrokerOptions {
   readonly keepaliveSeconds?: number;
   /** How long closing may take to send what waits. @default 3,000 */
   readonly closeDeadlineMs?: number;
+  /** How often messages the broker refused are tried again. @default 900,000 (15 minutes) */
+  readonly retryRefusedMs?: number;
   readonly backoff?: Backoff;
   readonly clock?: Clock;
 }
@@ -62,6 +65,7 @@ export class MqttLink implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #stopped = new AbortController();
+  readonly #refusals: Refusals;
   readonly #suspicion = new Suspicion();
   readonly #firstOutcome = Promise.withResolvers<LinkStatus>();
   readonly #listeners = new Set<(status: LinkStatus) => void>();
@@ -69,16 +73,16 @@ export class MqttLink implements AsyncDisposable {
   #status: Omit<LinkStatus, 'inFlight'>;
   #delivery: Delivery | undefined;
   #protocolVersion: ProtocolVersion = 5;
+  #retryTimer: NodeJS.Timeout | undefined;
   #lastError: unknown;
   #loggedFailure: string | undefined;
-  /** A message the broker hangs up on is on disk: trying refused ones again would only hang up again. */
-  #poisoned = false;
 
   private constructor(options: LinkOptions, log: Logger) {
     this.#options = options;
     this.#log = log;
     this.#clock = options.clock ?? systemClock();
     this.#backoff = options.backoff ?? new Backoff();
+    this.#refusals = new Refusals(options.retryRefusedMs ?? 900_000);
     this.#status = { state: 'connecting', url: parseBrokerUrl(options.url).shown, sinceMs: Date.now() };
     this.#loop = this.#run(this.#stopped.signal);
   }
@@ -153,14 +157,15 @@ export class MqttLink implements AsyncDisposable {
     this.#loggedFailure = undefined;
     this.#set({ state: 'connected', protocol });
     this.#log.info({ broker: this.#status.url, protocol, waiting: source.waiting }, 'connected to the broker');
-    if (!this.#poisoned) source.retryRefused();
     const delivery = new Delivery(source, connection, {
       windowSize: this.#suspicion.alone ? 1 : windowSize,
       clock: this.#clock,
+      refusals: this.#refusals,
       onError: (error) => this.#log.error({ err: error }, 'delivery stopped'),
       onRefused: (message, reason) => this.#refused(message, reason),
     });
     this.#delivery = delivery;
+    this.#armRetry();
     try {
       if (statusTopic !== undefined) void delivery.announce(statusTopic, 'online');
       using stop = new Abortion(signal);
@@ -171,6 +176,8 @@ export class MqttLink implements AsyncDisposable {
     } finally {
       delivery.end();
       this.#delivery = undefined;
+      clearTimeout(this.#retryTimer);
+      this.#retryTimer = undefined;
     }
   }
 
@@ -182,7 +189,6 @@ export class MqttLink implements AsyncDisposable {
     if (delivery.acknowledgedTotal > 0) return;
     const guilty = lastedMs >= stableMs ? undefined : this.#suspicion.ended(unanswered);
     if (guilty === undefined) return;
-    this.#poisoned = true;
     this.#options.source.refused(guilty, 'the broker ends the connection over it');
     this.#refused(guilty, 'the broker ends the connection over it');
   }
@@ -195,7 +201,21 @@ export class MqttLink implements AsyncDisposable {
     if (statusTopic !== undefined) await Promise.race([delivery.announce(statusTopic, 'offline'), over]);
   }
 
+  /** A timer runs only while the broker's refusals are kept and a connection is there. */
+  #armRetry(): void {
+    if (this.#retryTimer !== undefined || this.#options.source.refusedCount === 0) return;
+    const retry = (): void => {
+      this.#retryTimer = undefined;
+      this.#delivery?.retryRefused();
+    };
+    const waitMs = this.#refusals.waitMs(performance.now());
+    if (waitMs === 0) retry();
+    else this.#retryTimer = setTimeout(retry, waitMs).unref();
+  }
+
   #refused(message: WaitingMessage, reason: string): void {
+    this.#refusals.postpone(performance.now());
+    this.#armRetry();
     this.#log.error(
       { topic: message.topic, bytes: message.payload.length, reason },
       'the broker refused a message; it is kept',

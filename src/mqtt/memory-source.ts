@@ -17,6 +17,7 @@ export class MemorySource implements MessageSource {
   #bytes = 0;
   #lastSeq = 0;
   #listener: (() => void) | undefined;
+  #onDrained: (() => void) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -63,6 +64,16 @@ export class MemorySource implements MessageSource {
 
   retryRefused(): void {}
 
+  get refusedCount(): number {
+    return 0;
+  }
+
+  /** Resolves when nothing waits any more. */
+  drained(): Promise<void> {
+    if (this.#waiting.size === 0) return Promise.resolve();
+    return new Promise((resolve) => (this.#onDrained = resolve));
+  }
+
   onWaiting(listener: () => void): () => void {
     this.#listener = listener;
     return () => {
@@ -79,6 +90,7 @@ export class MemorySource implements MessageSource {
     const waiting = this.#waiting.get(message.seq);
     if (waiting !== undefined) this.#bytes -= message.payload.length;
     this.#waiting.delete(message.seq);
+    if (this.#waiting.size === 0) this.#onDrained?.();
     return waiting;
   }
 }

@@ -61,7 +61,7 @@ export class OutboxTable {
       [number, string, number, string, Uint8Array, number, number, number | null, string, number, number, number]
     >(
       `INSERT INTO outbox (seq, runner_id, publish_no, topic, payload, qos, retain, expiry_ms, boot_id, monotonic_ms, wall_ms, clock_set)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (runner_id, publish_no) DO NOTHING`,
     );
     const columns = 'seq, topic, payload, qos, retain, expiry_ms, boot_id, monotonic_ms, wall_ms, clock_set';
     this.#page = sqlite.prepare<[number, number], Row>(
@@ -88,11 +88,12 @@ export class OutboxTable {
     this.#forget = sqlite.prepare<[string]>('DELETE FROM published WHERE runner_id = ?');
   }
 
-  insert(row: NewRow, at: Moment): void {
+  /** @returns false when this publish is there already. */
+  insert(row: NewRow, at: Moment): boolean {
     const { seq, runnerId, publishNo, topic, payload, qos, expiryMs } = row;
     const retain = row.retain ? 1 : 0;
     const clockSet = at.clockSet ? 1 : 0;
-    this.#insert.run(
+    const { changes } = this.#insert.run(
       seq,
       runnerId,
       publishNo,
@@ -106,6 +107,7 @@ export class OutboxTable {
       at.wallMs,
       clockSet,
     );
+    return changes === 1;
   }
 
   /** Stops early at `maxBytes`, after one row at least. */

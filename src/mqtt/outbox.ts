@@ -2,38 +2,12 @@ import { errorLine, systemCode } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { Database } from '../store/database.ts';
 import { elapsedMs, systemClock, type Clock, type Moment } from './clock.ts';
+import { itemFault, type AppendResult, type OutboxItem } from './outbox-item.ts';
 import { OutboxTable, rowBytes } from './outbox-table.ts';
 import type { PublishedRanges } from './published-ranges.ts';
-import type { MessageSource, Qos, WaitingMessage } from './source.ts';
-import { topicFault } from './topic.ts';
+import type { MessageSource, WaitingMessage } from './source.ts';
 
-/** A publish of a module, its topic complete and allowed by the agent's copy of the grant. */
-export interface OutboxItem {
-  readonly runnerId: string;
-  /** With `runnerId` the key under which a repeated publish is stored once. */
-  readonly publishNo: number;
-  readonly topic: string;
-  /** Not copied: must not change until `append` has answered. */
-  readonly payload: Uint8Array;
-  readonly qos: Qos;
-  readonly retain: boolean;
-  /** When the module published, milliseconds since the epoch. */
-  readonly atMs: number;
-  /** Not worth delivering later than this after it was published. */
-  readonly expiryMs?: number;
-}
-
-/**
- * committed: on disk, now or by an earlier call.
- * full: not stored, the outbox or the disk is full; the same publish may come again later.
- * refused: never stored: the topic or the size is wrong.
- * failed: not stored, the disk failed; the message says how.
- */
-export type AppendResult =
-  | { readonly state: 'committed' }
-  | { readonly state: 'full'; readonly message: string }
-  | { readonly state: 'refused'; readonly message: string }
-  | { readonly state: 'failed'; readonly message: string };
+export type { AppendResult, OutboxItem } from './outbox-item.ts';
 
 export interface OutboxOptions {
   /** @default 1,000,000 */
@@ -183,7 +157,7 @@ export class Outbox implements MessageSource, Disposable {
 
   #store(item: OutboxItem, now: Moment, touched: Set<string>): AppendResult {
     const { runnerId, publishNo, topic, payload, qos, retain } = item;
-    const fault = this.#fault(item);
+    const fault = itemFault(item, this.#options.maxPayloadBytes);
     if (fault !== undefined) return { state: 'refused', message: fault };
     const ranges = this.#rangesOf(runnerId);
     if (ranges.has(publishNo)) {
@@ -200,26 +174,16 @@ export class Outbox implements MessageSource, Disposable {
     const wallMs = Number.isFinite(item.atMs) ? Math.round(item.atMs) : now.wallMs;
     touched.add(runnerId);
     ranges.add(publishNo);
+    const row = { seq: this.#lastSeq + 1, runnerId, publishNo, topic, payload, qos, retain, expiryMs };
+    if (!this.#table.insert(row, { ...now, wallMs })) {
+      this.#counts.repeated += 1;
+      return committed;
+    }
     this.#lastSeq += 1;
-    this.#table.insert(
-      { seq: this.#lastSeq, runnerId, publishNo, topic, payload, qos, retain, expiryMs },
-      { ...now, wallMs },
-    );
     this.#rows += 1;
     this.#bytes += bytes;
     this.#counts.committed += 1;
     return committed;
-  }
-
-  #fault({ publishNo, topic, payload, qos, expiryMs }: OutboxItem): string | undefined {
-    if (!Number.isSafeInteger(publishNo) || publishNo < 0) return `${publishNo} is no publish number`;
-    if (payload.length > this.#options.maxPayloadBytes) {
-      return `the payload of ${payload.length} bytes is over the bound of ${this.#options.maxPayloadBytes}`;
-    }
-    if (qos !== 0 && qos !== 1) return `QoS ${String(qos)} is not supported`;
-    if (expiryMs !== undefined && !(Number.isSafeInteger(expiryMs) && expiryMs >= 0))
-      return `${expiryMs} ms is no expiry`;
-    return topicFault(topic);
   }
 
   #bound(bytes: number): string | undefined {
@@ -289,6 +253,10 @@ export class Outbox implements MessageSource, Disposable {
       { topic: dropped.topic, reason, bound: this.#options.maxRefused },
       'message dropped: too many are refused by the broker',
     );
+  }
+
+  get refusedCount(): number {
+    return this.#refused;
   }
 
   retryRefused(): void {

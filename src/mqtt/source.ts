@@ -25,8 +25,10 @@ export interface MessageSource {
   expired(messages: readonly WaitingMessage[]): void;
   /** The broker does not want this one; it is out of the way of the others. */
   refused(message: WaitingMessage, reason: string): void;
-  /** A new connection: refused messages get another chance, in case the broker's rules have changed. */
+  /** Refused messages wait again, in their old places: the broker's rules may have changed. */
   retryRefused(): void;
+  /** Messages that were refused and not yet retried. */
+  readonly refusedCount: number;
   /** Calls `listener` whenever messages were added; returns what ends it. One listener at a time. */
   onWaiting(listener: () => void): () => void;
   /** Messages that wait, refused ones left out. */
