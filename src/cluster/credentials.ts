@@ -8,7 +8,6 @@ import { readKubeconfig } from './kubeconfig.ts';
 import { loadIdentity, saveIdentity, toIdentity, type NodeIdentity } from './node-identity.ts';
 import { Backoff, sleepUntil } from './retry.ts';
 import { awaitCertificate, fileRequest } from './signing.ts';
-import { certificateRequest } from './x509.ts';
 
 export interface CredentialOptions {
   readonly nodeName: string;
@@ -130,6 +129,7 @@ async function requestIdentity(
   options: CredentialOptions,
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
+  const { certificateRequest } = await import('./x509.ts');
   const { pem, key } = await certificateRequest(options.nodeName);
   const name = await fileRequest(client, 'kubernetes.io/kube-apiserver-client-kubelet', pem, signal);
   options.log.debug({ request: name }, 'client certificate requested');

@@ -20,8 +20,8 @@ export interface Kubeconfig {
  */
 export async function readKubeconfig(path: string): Promise<Kubeconfig> {
   try {
-    const clientNode = await import('@kubernetes/client-node');
-    const config = new clientNode.KubeConfig();
+    const { KubeConfig } = await import('./client-node.ts');
+    const config = new KubeConfig();
     config.loadFromFile(path);
     const cluster = config.getCurrentCluster();
     if (cluster === null) throw new Error(`its current-context '${config.getCurrentContext()}' names no cluster`);

@@ -152,6 +152,11 @@ export class ClusterMembership {
     return this.#server.port;
   }
 
+  /** The address this node is reached by (a pod's hostIP); undefined until it has one. */
+  get address(): string | undefined {
+    return this.#registrar.address;
+  }
+
   /** This node as what Events are about. */
   get nodeRef(): ObjectRef {
     // By name, as kubelets do: `kubectl describe node` looks for both.

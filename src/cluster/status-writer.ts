@@ -6,7 +6,7 @@ import { asRawPod, isObject, type PodRef, type RawPod } from './raw-pod.ts';
 import { Backoff } from './retry.ts';
 
 /** A `PodStatus` in full, as a strategic merge takes it: every container, and `null` for a reason that is no more. */
-export type PodStatusPatch = Readonly<Record<string, unknown>>;
+export type PodStatusPatch = object;
 
 interface Entry {
   readonly pod: PodRef;
@@ -206,7 +206,7 @@ function path({ namespace, name }: PodRef): string {
 }
 
 function agrees(theirs: unknown, ours: PodStatusPatch): boolean {
-  if (!isObject(theirs) || theirs.phase !== ours.phase) return false;
+  if (!isObject(theirs) || !isObject(ours) || theirs.phase !== ours.phase) return false;
   const conditions = new Map(conditionsOf(theirs).map(({ type, status }) => [type, status]));
   return conditionsOf(ours).every(({ type, status }) => conditions.get(type) === status);
 }

@@ -1,9 +1,17 @@
+import 'reflect-metadata';
 import type { webcrypto } from 'node:crypto';
-import type * as X509 from '@peculiar/x509';
+import {
+  cryptoProvider,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  Pkcs10CertificateRequestGenerator,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
 
 /**
  * Makes keys, certificate requests and self-signed certificates: ECDSA P-256, SHA-256. The library behind it (9 MB of
- * memory) is loaded at the first call; reading certificates is node:crypto's work and needs none of it.
+ * memory) is why this module is imported late; reading certificates is node:crypto's work and needs none of it.
  */
 
 export interface SubjectAlternatives {
@@ -18,45 +26,38 @@ export interface KeyedPem {
   readonly key: string;
 }
 
+cryptoProvider.set(crypto);
+
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 /** A PKCS#10 request of a node: `O=system:nodes, CN=system:node:<name>`. */
 export async function certificateRequest(nodeName: string, names?: SubjectAlternatives): Promise<KeyedPem> {
-  const x509 = await load();
   const keys = await generate();
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+  const request = await Pkcs10CertificateRequestGenerator.create({
     name: nodeSubject(nodeName),
     keys,
     signingAlgorithm: algorithm,
-    extensions: names === undefined ? [] : [new x509.SubjectAlternativeNameExtension(generalNames(names))],
+    extensions: names === undefined ? [] : [new SubjectAlternativeNameExtension(generalNames(names))],
   });
   return { pem: request.toString('pem'), key: await exportKey(keys.privateKey) };
 }
 
 /** Stands in until a certificate is approved; valid for a year. */
 export async function selfSigned(nodeName: string, names: SubjectAlternatives): Promise<KeyedPem> {
-  const x509 = await load();
   const keys = await generate();
   const now = Date.now();
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+  const certificate = await X509CertificateGenerator.createSelfSigned({
     name: nodeSubject(nodeName),
     keys,
     signingAlgorithm: algorithm,
     notBefore: new Date(now - 300_000),
     notAfter: new Date(now + 365 * 86_400_000),
     extensions: [
-      new x509.SubjectAlternativeNameExtension(generalNames(names)),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new SubjectAlternativeNameExtension(generalNames(names)),
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
     ],
   });
   return { pem: certificate.toString('pem'), key: await exportKey(keys.privateKey) };
-}
-
-async function load(): Promise<typeof X509> {
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(crypto);
-  return x509;
 }
 
 function nodeSubject(nodeName: string): Array<Record<string, string[]>> {
