@@ -76,6 +76,12 @@ export class LogWriter implements AsyncDisposable {
     this.#tell(run, 'ended');
   }
 
+  /** Every run has ended: the runner is gone. Also ends those who follow a run that has written nothing. */
+  async endAll(): Promise<void> {
+    await Promise.all([...this.#entries.values()].map(({ log }) => this.end(log.run)));
+    for (const key of [...this.#watchers.keys()]) this.#tellKey(key, 'ended');
+  }
+
   /** Removes every log of a pod that is gone from the node. Never rejects. */
   async remove(pod: PodRef): Promise<void> {
     for (const { log } of this.#entries.values()) {
@@ -152,7 +158,11 @@ export class LogWriter implements AsyncDisposable {
   }
 
   #tell(run: LogRun, news: LogNews): void {
-    for (const listener of this.#watchers.get(keyOf(run)) ?? []) listener(news);
+    this.#tellKey(keyOf(run), news);
+  }
+
+  #tellKey(key: string, news: LogNews): void {
+    for (const listener of this.#watchers.get(key) ?? []) listener(news);
   }
 }
 

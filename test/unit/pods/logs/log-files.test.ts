@@ -231,6 +231,19 @@ test('a container that ends between the request and the first read does not hang
   expect(text).toBe('line 0\n');
 });
 
+test('followers end with the runner, also those of a container that has printed nothing', async () => {
+  const { writer, reader } = await world();
+  await writer.write(run, [out('torn')]);
+  const followed = read(reader, { follow: true });
+  const silent = (
+    await reader.open({ ...run, container: 'silent' }, { ...all, follow: true }, new AbortController().signal)
+  )[Symbol.asyncIterator]();
+  const nothing = silent.next();
+  await writer.endAll();
+  expect(await followed).toBe('torn\n');
+  expect((await nothing).done).toBe(true);
+});
+
 test('keeps the run before for --previous, and removes older ones', async () => {
   const { writer, reader, location, container } = await world();
   for (let restart = 0; restart < 3; restart += 1) {
