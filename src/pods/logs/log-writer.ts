@@ -79,7 +79,7 @@ export class LogWriter implements AsyncDisposable {
   /** Every run has ended: the runner is gone. Also ends those who follow a run that has written nothing. */
   async endAll(): Promise<void> {
     await Promise.all([...this.#entries.values()].map(({ log }) => this.end(log.run)));
-    for (const key of [...this.#watchers.keys()]) this.#tellKey(key, 'ended');
+    for (const key of this.#watchers.keys()) this.#tellKey(key, 'ended');
   }
 
   /** Removes every log of a pod that is gone from the node. Never rejects. */
