@@ -71,7 +71,10 @@ export type AgentMessage =
 /** `error` is a case of `messaging.error`; absent when the message is committed. */
 export interface PublishResult {
   readonly publishNo: number;
-  readonly error?: { readonly case: 'timeout' | 'connection' | 'permission-denied' | 'other' | 'full'; readonly message?: string };
+  readonly error?: {
+    readonly case: 'timeout' | 'connection' | 'permission-denied' | 'other' | 'full';
+    readonly message?: string;
+  };
 }
 
 export interface PublishItem {

@@ -1,0 +1,80 @@
+import { open } from 'node:fs/promises';
+import { errorLine } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
+import { descriptionSection, parseDescription, type ModuleDescription } from '../precompile/description.ts';
+import { ExecutorError } from './executor-error.ts';
+
+/** A compiled module and all that its instances share. */
+export interface LoadedModule {
+  readonly module: WebAssembly.Module;
+  readonly description: ModuleDescription;
+}
+
+interface Entry {
+  users: number;
+  readonly loading: Promise<LoadedModule>;
+}
+
+/** A precompiled file is not much larger than its source, which has 64 MiB at most. */
+const maxFileBytes = 192 << 20;
+
+/** One compiled module per digest, for as long as somebody uses it. */
+export class Modules {
+  readonly #entries = new Map<string, Entry>();
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Each call is matched by one of `release`. @throws ExecutorError when the file is not a precompiled module */
+  async use(digest: string, path: string): Promise<LoadedModule> {
+    const entry = this.#entries.get(digest) ?? { users: 0, loading: load(path) };
+    this.#entries.set(digest, entry);
+    entry.users++;
+    try {
+      return await entry.loading;
+    } catch (error) {
+      this.#drop(digest, entry);
+      throw error;
+    }
+  }
+
+  release(digest: string): void {
+    const entry = this.#entries.get(digest);
+    if (entry) this.#drop(digest, entry);
+  }
+
+  #drop(digest: string, entry: Entry): void {
+    if (--entry.users === 0 && this.#entries.get(digest) === entry) this.#entries.delete(digest);
+  }
+}
+
+async function load(path: string): Promise<LoadedModule> {
+  let module: WebAssembly.Module;
+  try {
+    await using file = await open(path, 'r');
+    const { size } = await file.stat();
+    if (size > maxFileBytes) throw new Error(`it has ${size} bytes`);
+    module = await WebAssembly.compile((await file.readFile()) as Uint8Array<ArrayBuffer>);
+  } catch (cause) {
+    throw new ExecutorError('CreateContainerError', `the module can't be loaded: ${printable(errorLine(cause))}`, {
+      cause,
+    });
+  }
+  const description = readDescription(module);
+  if (!description) {
+    throw new ExecutorError('CreateContainerError', 'the module was not prepared by this version of Loamlet', {
+      remedy: 'start the agent and its runners with the same version',
+    });
+  }
+  return { module, description };
+}
+
+function readDescription(module: WebAssembly.Module): ModuleDescription | undefined {
+  const [section] = WebAssembly.Module.customSections(module, descriptionSection);
+  try {
+    return section && parseDescription(JSON.parse(new TextDecoder().decode(section)));
+  } catch {
+    return undefined;
+  }
+}
