@@ -52,13 +52,17 @@ export function parseCalibration(setting: unknown, path: string, toRaw: (key: st
   return calibration(points, path);
 }
 
+/** How far beyond an end, as a part of the calibrated span, is still that end: noise around it says nothing new. */
+const tolerance = 0.01;
+
 /** The value at `raw`, on straight lines between the points; outside them the nearest end, which is only `uncertain`. */
 export function calibrate(points: Calibration, raw: number): { value: number; quality: 'good' | 'uncertain' } {
   const first = points[0];
   const last = points.at(-1);
   if (first === undefined || last === undefined) return { value: raw, quality: 'good' };
-  if (raw < first[0]) return { value: first[1], quality: 'uncertain' };
-  if (raw > last[0]) return { value: last[1], quality: 'uncertain' };
+  const margin = tolerance * (last[0] - first[0]);
+  if (raw < first[0]) return { value: first[1], quality: raw < first[0] - margin ? 'uncertain' : 'good' };
+  if (raw > last[0]) return { value: last[1], quality: raw > last[0] + margin ? 'uncertain' : 'good' };
   const above = points.findIndex(([point]) => point >= raw);
   const [toRaw, toValue] = points[above] ?? last;
   const [fromRaw, fromValue] = points[above - 1] ?? first;

@@ -1,5 +1,6 @@
 /** Whether a module's imports are within a grant: asked before any start, the same on a laptop and on a node. Pure. */
 import { nearest } from '../src/base/nearest.ts';
+import { printable } from '../src/base/printable.ts';
 import type { Grant } from './grant.ts';
 import { notOffered, offered, wasiModules, type Need } from './interfaces.ts';
 
@@ -93,10 +94,4 @@ function unknownModule(module: string, label: string, kind: string): Answer {
 
 function withoutVersion(module: string): string {
   return module.split('@', 1)[0] ?? module;
-}
-
-/** Import names are the module's own bytes: nothing of them may break a log line or a terminal. */
-function printable(text: string): string {
-  const clean = text.replace(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, '?');
-  return clean.length > 160 ? `${clean.slice(0, 160)}…` : clean;
 }
