@@ -101,14 +101,20 @@ export class EventRecorder {
     };
     this.#remember(series);
     this.#queue.add(series);
-    this.#worker ??= this.#work().finally(() => {
-      this.#worker = undefined;
-    });
+    this.#start();
   }
 
   /** Resolves when nothing waits any more, or the recorder was ended. */
   async flush(): Promise<void> {
-    await this.#worker;
+    while (this.#worker !== undefined) await this.#worker;
+  }
+
+  #start(): void {
+    this.#worker ??= this.#work().finally(() => {
+      this.#worker = undefined;
+      // Recorded between the worker's last look and now.
+      if (this.#queue.size > 0 && !this.#signal.aborted) this.#start();
+    });
   }
 
   async #work(): Promise<void> {

@@ -3,7 +3,7 @@ import type { Logger } from '../observe/logger.ts';
 import type { ApiClient } from './api-client.ts';
 import { hasCode, isTransient } from './errors.ts';
 import { asRawPod, isObject, type PodRef, type RawPod } from './raw-pod.ts';
-import { Backoff } from './retry.ts';
+import { Backoff, sleep } from './retry.ts';
 
 /** A `PodStatus` in full, as a strategic merge takes it: every container, and `null` for a reason that is no more. */
 export type PodStatusPatch = object;
@@ -16,7 +16,13 @@ interface Entry {
   /** The value of `wanted` that the API server has. */
   sent: number;
   worker: Promise<void> | undefined;
-  lastObservedMs: number;
+  /** The pod's resourceVersion after our last write; what a watch still tells of older ones is history. */
+  version: bigint;
+  /** What the watch told while a write was under way. */
+  seen: RawPod | undefined;
+  /** By `performance.now`. */
+  sentMs: number;
+  notBeforeMs: number;
 }
 
 const maxPods = 10_000;
@@ -54,24 +60,39 @@ export class StatusWriter {
         );
         return;
       }
-      entry = { pod, status, wanted: 0, sent: 0, worker: undefined, lastObservedMs: -Infinity };
+      entry = {
+        pod,
+        status,
+        wanted: 0,
+        sent: 0,
+        worker: undefined,
+        version: 0n,
+        seen: undefined,
+        sentMs: 0,
+        notBeforeMs: 0,
+      };
       this.#entries.set(pod.uid, entry);
     }
     entry.status = status;
+    entry.notBeforeMs = 0;
     entry.wanted++;
     this.#start(entry);
   }
 
   /**
    * The pod as the API server has it. When its phase or a condition is not what we last said (the node controller sets
-   * Ready=False on the pods of a silent node), our status is sent again; at most every 5 s.
+   * Ready=False on the pods of a silent node), our status is sent again, at most once a second.
    */
   observe(pod: RawPod): void {
     const entry = this.#entries.get(pod.metadata.uid);
-    if (entry === undefined || entry.sent !== entry.wanted || agrees(pod.status, entry.status)) return;
-    const now = performance.now();
-    if (now - entry.lastObservedMs < 5_000) return;
-    entry.lastObservedMs = now;
+    if (entry === undefined) return;
+    if (entry.sent !== entry.wanted) {
+      entry.seen = pod;
+      return;
+    }
+    const version = versionOf(pod);
+    if ((version !== undefined && version <= entry.version) || agrees(pod.status, entry.status)) return;
+    entry.notBeforeMs = entry.sentMs + 1_000;
     entry.wanted++;
     this.#start(entry);
   }
@@ -91,8 +112,10 @@ export class StatusWriter {
 
   /** Resolves when the pod's latest status has arrived, or there is nobody to take it. @throws the signal's reason */
   async flush(uid: string): Promise<void> {
-    await this.#entries.get(uid)?.worker;
-    this.#signal.throwIfAborted();
+    for (let entry = this.#entries.get(uid); entry !== undefined && this.#isDirty(entry);) {
+      await entry.worker;
+      this.#signal.throwIfAborted();
+    }
   }
 
   /**
@@ -127,20 +150,35 @@ export class StatusWriter {
       })
       .finally(() => {
         entry.worker = undefined;
+        // Set between the worker's last look and now.
+        if (this.#isDirty(entry) && !this.#signal.aborted) this.#start(entry);
       });
+  }
+
+  #isDirty(entry: Entry): boolean {
+    return entry.sent !== entry.wanted && this.#entries.get(entry.pod.uid) === entry;
   }
 
   async #work(entry: Entry): Promise<void> {
     const { pod } = entry;
     const backoff = new Backoff(250, 10_000);
-    while (entry.sent !== entry.wanted && this.#entries.get(pod.uid) === entry) {
+    while (this.#isDirty(entry)) {
+      const early = entry.notBeforeMs - performance.now();
+      if (early > 0) await sleep(early, this.#signal);
       await this.#acquire();
       const sending = entry.wanted;
       try {
         const body = { metadata: { uid: pod.uid }, status: entry.status };
-        await this.#client.patch(`${path(pod)}/status`, 'strategic-merge', body, { signal: this.#signal });
+        const written = await this.#client.patch<RawPod>(`${path(pod)}/status`, 'strategic-merge', body, {
+          signal: this.#signal,
+        });
+        entry.version = versionOf(written) ?? 0n;
+        entry.sentMs = performance.now();
         entry.sent = sending;
         backoff.reset();
+        const { seen } = entry;
+        entry.seen = undefined;
+        if (seen !== undefined) this.observe(seen);
         continue;
       } catch (error) {
         this.#signal.throwIfAborted();
@@ -203,6 +241,12 @@ export class StatusWriter {
 
 function path({ namespace, name }: PodRef): string {
   return `/api/v1/namespaces/${namespace}/pods/${name}`;
+}
+
+/** API servers promise since 1.35 that these are numbers that grow. */
+function versionOf({ metadata }: RawPod): bigint | undefined {
+  const { resourceVersion = '' } = metadata;
+  return /^\d{1,20}$/.test(resourceVersion) ? BigInt(resourceVersion) : undefined;
 }
 
 function agrees(theirs: unknown, ours: PodStatusPatch): boolean {

@@ -34,9 +34,9 @@ export interface ContainerLogs {
 }
 
 export type ContainerLogsErrorCode =
-  /** The node has no such pod or container: HTTP 404. */
+  /** The node has no such pod or container. */
   | 'LOGS_NOT_FOUND'
-  /** The container is there, but has no such log: it hasn't started yet, or has no earlier run. HTTP 400. */
+  /** The container is there, but has no such log: it hasn't started yet, or has no earlier run. */
   | 'LOGS_NOT_AVAILABLE';
 
 /** Its message is what the person at `kubectl logs` reads: one line, naming the container. */

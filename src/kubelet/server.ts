@@ -198,7 +198,8 @@ export class KubeletServer {
       lines = await this.#options.logs.open(container, options, signal);
     } catch (error) {
       if (!(error instanceof ContainerLogsError)) throw error;
-      reply(response, error.code === 'LOGS_NOT_FOUND' ? 404 : 400, error.line);
+      // Never 404: kubectl would show words of its own for it instead of ours.
+      reply(response, 400, error.line);
       return;
     }
     response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' });
