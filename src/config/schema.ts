@@ -104,6 +104,7 @@ export const configSchema = z.strictObject({
         .default([])
         .describe('Registries spoken to over HTTP; loopback ones always are.'),
       dockerConfig: path.optional().describe('A docker config.json with credentials.'),
+      caFile: path.optional().describe('PEM of authorities that sign registry certificates, besides the usual ones.'),
       maxModuleBytes: bytes.default(256 * 2 ** 20).describe('Largest module pulled.'),
     })
     .prefault({}),

@@ -119,7 +119,8 @@ export function step(container: Container, event: ContainerEvent, restartPolicy:
       if (state.type !== 'preparing') return stay(container);
       return refuse(container, state, event);
     case 'startFailed':
-      if (state.type === 'stopping') return to(container, { type: 'ended' }, { type: 'forget', id: state.id });
+      // stopping -> ended
+      if (state.type === 'stopping') return to(container, endedBefore(container), { type: 'forget', id: state.id });
       if (state.type !== 'starting') return stay(container);
       return refuse(container, state, event, { type: 'forget', id: state.id });
     case 'started':
@@ -200,7 +201,7 @@ function stop(container: Container, graceMs: number): Step {
   switch (state.type) {
     case 'waiting':
     case 'preparing':
-      return to(container, container.last === undefined ? { type: 'ended' } : { type: 'ended', exit: container.last });
+      return to(container, endedBefore(container));
     case 'starting':
     case 'running':
       return to(
@@ -216,12 +217,17 @@ function stop(container: Container, graceMs: number): Step {
       );
     case 'stopping':
       // A second request may only shorten the grace; the runner sees to that.
-      return to(container, state, { type: 'stop', id: state.id, graceMs });
+      return { container, effects: [{ type: 'stop', id: state.id, graceMs }] };
     case 'ended':
       return stay(container);
     default:
       return state satisfies never;
   }
+}
+
+/** It ends without another run: its last one, if there was any, is what is shown. */
+function endedBefore({ last }: Container): ContainerState {
+  return last === undefined ? { type: 'ended' } : { type: 'ended', exit: last };
 }
 
 function stay(container: Container): Step {

@@ -4,7 +4,8 @@
  */
 export function covers(policy: string, asked: string): boolean {
   if (!isFilter(policy) || !isFilter(asked)) return false;
-  const wide = policy.split('/');
+  // `+/#` is another way to write `#`: every topic has a first level.
+  const wide = (policy === '+/#' ? '#' : policy).split('/');
   const narrow = asked.split('/');
   for (let level = 0; ; level++) {
     const outer = wide[level];

@@ -12,6 +12,9 @@ export class ManifestError extends LoamletError<'ManifestInvalid'> {
 
 export const resourcePrefix = 'loamlet.dev/';
 const maxContainers = 32;
+/** What a timer can hold (24 days); a grace beyond it would be over at once. */
+const maxGraceSeconds = 2_000_000;
+const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -27,7 +30,7 @@ const podFields = words(`
   securityContext readinessGates os volumes setHostnameAsFQDN shareProcessNamespace
 `);
 const containerFields = words(`
-  name image imagePullPolicy command args env resources ports terminationMessagePath
+  name image imagePullPolicy command args env resources resizePolicy ports terminationMessagePath
   terminationMessagePolicy securityContext volumeMounts stdin stdinOnce tty
 `);
 
@@ -51,14 +54,17 @@ export function parsePod(raw: unknown, source: Pod['source'], nodeName: string):
   }
   if (spec === undefined) throw new ManifestError(`pod ${name} has no spec`);
   const namespace = text(metadata.namespace) ?? 'default';
-  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(namespace))
-    throw new ManifestError(`metadata.namespace of pod ${name} is not a DNS label`);
+  if (!dnsLabel.test(namespace)) throw new ManifestError(`metadata.namespace of pod ${name} is not a DNS label`);
   const uid = source === 'static' ? manifestHash(raw, nodeName) : text(metadata.uid);
   if (uid === undefined || !/^[-a-zA-Z0-9]{1,64}$/.test(uid))
     throw new ManifestError(`pod ${name} has no metadata.uid`);
 
   const problems: string[] = [];
-  const grace = number(metadata.deletionGracePeriodSeconds) ?? number(spec.terminationGracePeriodSeconds) ?? 30;
+  const terminationGraceSeconds = Math.min(number(spec.terminationGracePeriodSeconds) ?? 30, maxGraceSeconds);
+  const graceSeconds = Math.min(
+    number(metadata.deletionGracePeriodSeconds) ?? terminationGraceSeconds,
+    maxGraceSeconds,
+  );
   const deletedAt = Date.parse(text(metadata.deletionTimestamp) ?? '');
   const labels = strings(metadata.labels);
   for (const key of Object.keys(spec))
@@ -71,8 +77,8 @@ export function parsePod(raw: unknown, source: Pod['source'], nodeName: string):
     problems.push('spec.restartPolicy is not Always, OnFailure or Never');
   const rawContainers = Array.isArray(spec.containers) ? spec.containers : [];
   if (rawContainers.length === 0) throw new ManifestError(`pod ${name} has no containers`);
-  if (rawContainers.length > maxContainers)
-    throw new ManifestError(`pod ${name} has more than ${maxContainers} containers`);
+  // A problem and not an error: the API server takes such a pod, so it needs a status and must be able to go.
+  if (rawContainers.length > maxContainers) problems.push(`the pod has more than ${maxContainers} containers`);
   const identity = { namespace, name, uid };
   const containers = rawContainers.map((container, index) =>
     parseContainer(container, index, identity, volumes, problems),
@@ -85,12 +91,12 @@ export function parsePod(raw: unknown, source: Pod['source'], nodeName: string):
     ...identity,
     generation: number(metadata.generation),
     annotations: strings(metadata.annotations),
-    topicName: labels['app.kubernetes.io/name'] ?? ownerName(metadata) ?? name,
+    topicName: [labels['app.kubernetes.io/name'], ownerName(metadata)].find(isTopicLevel) ?? name,
     restartPolicy: restartPolicy === 'OnFailure' || restartPolicy === 'Never' ? restartPolicy : 'Always',
-    terminationGraceSeconds: number(spec.terminationGracePeriodSeconds) ?? 30,
+    terminationGraceSeconds,
     activeDeadlineSeconds: number(spec.activeDeadlineSeconds),
     containers,
-    deletion: Number.isNaN(deletedAt) ? undefined : { deadlineMs: deletedAt, graceSeconds: grace },
+    deletion: Number.isNaN(deletedAt) ? undefined : { deadlineMs: deletedAt, graceSeconds },
     problems,
     knownPhase: text((isObject(raw.status) ? raw.status : {}).phase),
   };
@@ -103,14 +109,20 @@ function manifestHash(raw: Json, nodeName: string): string {
 }
 
 function ownerName(metadata: Json): string | undefined {
-  const owner: unknown = Array.isArray(metadata.ownerReferences) ? metadata.ownerReferences[0] : undefined;
-  const name = isObject(owner) ? text(owner.name) : undefined;
-  if (name === undefined || !isObject(owner)) return undefined;
+  const owners = Array.isArray(metadata.ownerReferences) ? metadata.ownerReferences.filter(isObject) : [];
+  const owner = owners.find(({ controller }) => controller === true) ?? owners[0];
+  const name = text(owner?.name);
+  if (name === undefined || owner === undefined) return undefined;
   // A ReplicaSet's name is its Deployment's and the template's hash, which changes with every rollout.
   const hash = strings(metadata.labels)['pod-template-hash'];
   return owner.kind === 'ReplicaSet' && hash !== undefined && name.endsWith(`-${hash}`)
     ? name.slice(0, -hash.length - 1)
     : name;
+}
+
+/** Whoever creates a pod may write any owner name into it, and a static pod any label. */
+function isTopicLevel(value: string | undefined): value is string {
+  return value !== undefined && /^[A-Za-z0-9]([-_.A-Za-z0-9]{0,251}[A-Za-z0-9])?$/.test(value);
 }
 
 /** The names of volumes that may be mounted without harm: the service account token, which a module can't read anyway. */
@@ -133,7 +145,7 @@ function parseContainer(
 ): ContainerSpec {
   const container = isObject(raw) ? raw : {};
   const name = text(container.name);
-  if (name === undefined || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+  if (name === undefined || !dnsLabel.test(name)) {
     throw new ManifestError(`spec.containers[${index}].name of pod ${pod.name} is missing or not a DNS label`);
   }
   const image = text(container.image) ?? '';
@@ -151,12 +163,14 @@ function parseContainer(
   }
   const policy = container.imagePullPolicy;
   const command = list(container.command);
+  const args = [...(command.length > 0 ? command : [name]), ...list(container.args)];
+  if (args.some((argument) => argument.includes('\0'))) problems.push(`container ${name}: args hold a NUL byte`);
   return {
     name,
     image,
     imagePullPolicy:
       policy === 'Always' || policy === 'Never' || policy === 'IfNotPresent' ? policy : defaultPullPolicy(image),
-    args: [...(command.length > 0 ? command : [name]), ...list(container.args)],
+    args,
     env: parseEnv(container.env, name, pod, problems),
     ...parseResources(container.resources, name, problems),
   };
@@ -177,12 +191,14 @@ function parseEnv(
   const variables: EnvVariable[] = [];
   for (const entry of Array.isArray(raw) ? raw : []) {
     const name = isObject(entry) ? text(entry.name) : undefined;
-    if (!isObject(entry) || name === undefined || name === '' || name.includes('=')) {
+    if (!isObject(entry) || name === undefined || name === '' || /[=\0]/.test(name)) {
       problems.push(`container ${container}: an env entry has no valid name`);
       continue;
     }
     if (!isObject(entry.valueFrom)) {
-      variables.push({ name, value: text(entry.value) ?? '' });
+      const value = text(entry.value) ?? '';
+      if (value.includes('\0')) problems.push(`container ${container}: env ${name} holds a NUL byte`);
+      variables.push({ name, value });
       continue;
     }
     const field = isObject(entry.valueFrom.fieldRef) ? text(entry.valueFrom.fieldRef.fieldPath) : undefined;
@@ -210,7 +226,9 @@ function parseResources(
   for (const [resource, quantity] of Object.entries(limits)) {
     const value = typeof quantity === 'string' || typeof quantity === 'number' ? parseQuantity(quantity) : undefined;
     if (value === undefined) problems.push(`container ${container}: resources.limits.${resource} is not a quantity`);
-    else if (resource === 'memory') memoryLimitBytes = Math.floor(value);
+    else if (value === 0) {
+      // As if it were not there: no device, no limit of its own.
+    } else if (resource === 'memory') memoryLimitBytes = Math.floor(value);
     else if (resource.startsWith(resourcePrefix)) {
       if (Number.isInteger(value) && value <= 64) devices.set(resource.slice(resourcePrefix.length), value);
       else problems.push(`container ${container}: resources.limits.${resource} must be a whole number up to 64`);

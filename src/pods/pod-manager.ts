@@ -1,23 +1,15 @@
 import type { Grant } from '../../hostcalls/grant.ts';
 import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
-import type { AgentMessage, ContainerId, ContainerReport, ContainerStart, RunnerMessage } from '../runner/protocol.ts';
+import type { ContainerId, ContainerReport, ContainerStart, RunnerMessage } from '../runner/protocol.ts';
 import { admit, type Holders, type NodePolicy } from './admission.ts';
 import type { LogRun } from './logs/log-folder.ts';
 import { parsePod } from './parse-pod.ts';
 import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
+import { PodJournal, type SavedPod } from './pod-journal.ts';
 import type { PodStatus } from './pod-status.ts';
-import { PodWorker, type PodEvent, type PodRecord, type PodServices, type PreparedModule } from './pod-worker.ts';
-
-/** What is saved of a pod; `manifest` and `record` are JSON values. */
-export interface SavedPod {
-  readonly uid: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly source: Pod['source'];
-  readonly manifest: unknown;
-  readonly record: unknown;
-}
+import type { PodEvent, PodRecord, PodServices, PreparedModule } from './pod-services.ts';
+import { PodWorker, exitOf } from './pod-worker.ts';
 
 /** The runner, as the pods see it; it may be another process after each crash. */
 export interface RunnerPort {
@@ -52,13 +44,15 @@ export interface PodManagerOptions {
 
 /** News of one run, from the runner. */
 export type RunNews = Extract<RunnerMessage, { type: 'started' | 'startFailed' | 'exited' | 'ready' }>;
-export type { AgentMessage };
+export type { SavedPod };
 
 interface Entry {
   worker: PodWorker;
   manifest: unknown;
   /** The status last sent, as JSON, so that nothing is sent twice. */
   sent: string;
+  /** The manifest of a static pod that came back while it was being removed: it begins anew when it is gone. */
+  again?: unknown;
 }
 
 /** Every pod of the node: takes what sources and runner say to the right worker, and what workers change to disk and API. */
@@ -66,29 +60,39 @@ export class PodManager {
   readonly #options: PodManagerOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #health = new Map<string, { readonly healthy: boolean; readonly message: string }>();
-  readonly #dirty = new Set<string>();
-  readonly #removed = new Set<string>();
   /** Runs that the runner was told of and has not been told to forget. */
   readonly #runs = new Map<ContainerId, PodWorker>();
+  /** Pods for which there was no room; each is tried again when another goes. */
+  readonly #turnedAway = new Map<string, { readonly source: Pod['source']; readonly manifest: unknown }>();
   readonly #services: PodServices;
-  #flush: NodeJS.Immediate | undefined;
+  readonly #journal: PodJournal;
 
   constructor(options: PodManagerOptions) {
     this.#options = options;
+    this.#journal = new PodJournal({
+      read: (uid) => this.#read(uid),
+      save: (changed, removed) => options.save(changed, removed),
+      log: options.log,
+    });
     this.#services = this.#makeServices();
   }
 
   /** Takes over what was saved and what the runner still runs. Returns runs of the runner that no pod owns. */
   restore(saved: readonly SavedPod[], reports: readonly ContainerReport[]): ContainerId[] {
     const byId = new Map(reports.map((report) => [report.id, report]));
+    const workers: PodWorker[] = [];
     for (const { manifest, record, source, uid } of saved) {
       try {
-        this.#create(manifest, parsePod(manifest, source, this.#options.policy.nodeName), byId, record as PodRecord);
+        const pod = parsePod(manifest, source, this.#options.policy.nodeName);
+        if (pod.uid !== uid) this.#journal.removed(uid);
+        workers.push(this.#add(manifest, pod, record as PodRecord));
       } catch (error) {
         this.#options.log.error({ uid, error: errorLine(error) }, 'saved pod ignored');
-        this.#removed.add(uid);
+        this.#journal.removed(uid);
       }
     }
+    // Only when it is known what all of them hold.
+    for (const worker of workers) worker.begin(byId);
     return this.orphans(reports);
   }
 
@@ -104,8 +108,11 @@ export class PodManager {
       const uid = this.upsert(source, manifest);
       if (uid !== undefined) uids.add(uid);
     }
-    for (const [uid, { worker }] of this.#entries) {
-      if (worker.pod.source === source && !uids.has(uid)) this.#vanish(worker);
+    for (const [uid, entry] of this.#entries) {
+      if (entry.worker.pod.source === source && !uids.has(uid)) this.#vanish(entry);
+    }
+    for (const [uid, pod] of this.#turnedAway) {
+      if (pod.source === source && !uids.has(uid)) this.#turnedAway.delete(uid);
     }
   }
 
@@ -121,7 +128,8 @@ export class PodManager {
     const entry = this.#entries.get(pod.uid);
     if (entry !== undefined) {
       entry.manifest = manifest;
-      entry.worker.update(pod);
+      if (source === 'static' && entry.worker.removing) entry.again = manifest;
+      else entry.worker.update(pod);
       return pod.uid;
     }
     if (pod.knownPhase === 'Succeeded' || pod.knownPhase === 'Failed') {
@@ -129,31 +137,26 @@ export class PodManager {
       if (pod.deletion !== undefined) this.#options.finalize(pod, {} as PodStatus);
       return pod.uid;
     }
-    if (this.#entries.size >= this.#options.maxPods) {
-      this.#options.log.warn(
-        { pod: podLabel(pod), maxPods: this.#options.maxPods },
-        'pod not started: the node is full',
-      );
-      this.#options.event(pod, undefined, {
-        eventType: 'Warning',
-        reason: 'OutOfpods',
-        message: `Node has room for ${this.#options.maxPods} pods`,
-      });
+    // One that is to go finds room always: without us its object would stay for ever.
+    if (pod.deletion === undefined && this.#entries.size >= this.#options.maxPods) {
+      this.#turnAway(pod, manifest);
       return pod.uid;
     }
+    this.#turnedAway.delete(pod.uid);
     this.#options.log.info({ pod: podLabel(pod), source }, 'pod added');
-    this.#create(manifest, pod, new Map(), undefined);
+    this.#add(manifest, pod, undefined).begin(new Map());
     return pod.uid;
   }
 
   /** The object is gone from the API. */
   deleted(uid: string): void {
+    this.#turnedAway.delete(uid);
     const entry = this.#entries.get(uid);
-    if (entry !== undefined) this.#vanish(entry.worker);
+    if (entry !== undefined) this.#vanish(entry);
   }
 
   news(message: RunNews): void {
-    const event = message.type === 'exited' ? ({ type: 'exited', exit: message } as const) : message;
+    const event = message.type === 'exited' ? ({ type: 'exited', exit: exitOf(message) } as const) : message;
     const worker = this.#runs.get(message.id);
     if (worker?.deliver(message.id, event) === true) return;
     // A run of a pod that is gone: late news, and nobody else will say so.
@@ -166,6 +169,8 @@ export class PodManager {
 
   /** A device answers again, or no longer. */
   deviceHealth(name: string, healthy: boolean, message: string): void {
+    // The name is the runner's word: no more are kept than there are devices.
+    if (!this.#options.policy.devices.some((device) => device.name === name)) return;
     this.#health.set(name, { healthy, message });
     for (const { worker } of this.#entries.values()) {
       if (![...worker.heldDevices()].includes(name)) continue;
@@ -192,11 +197,9 @@ export class PodManager {
     return this.#runs.get(id)?.logRunOf(id);
   }
 
+  /** The newest pod of the name: an older one may still be on its way out. */
   find(namespace: string, name: string): PodWorker | undefined {
-    for (const { worker } of this.#entries.values()) {
-      if (worker.pod.name === name && worker.pod.namespace === namespace) return worker;
-    }
-    return undefined;
+    return [...this.workers].findLast(({ pod }) => pod.name === name && pod.namespace === namespace);
   }
 
   get workers(): Iterable<PodWorker> {
@@ -207,32 +210,39 @@ export class PodManager {
   resend(): void {
     for (const [uid, entry] of this.#entries) {
       entry.sent = '';
-      this.#dirty.add(uid);
+      this.#journal.changed(uid);
     }
-    this.#schedule();
   }
 
   /** The agent leaves; modules go on. */
   leave(): void {
     for (const { worker } of this.#entries.values()) worker.leave();
-    if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#write();
+    this.#journal.flush();
   }
 
-  #create(
-    manifest: unknown,
-    pod: Pod,
-    reports: ReadonlyMap<ContainerId, ContainerReport>,
-    record: PodRecord | undefined,
-  ): void {
+  #add(manifest: unknown, pod: Pod, record: PodRecord | undefined): PodWorker {
     const worker = new PodWorker(pod, this.#services, record);
     this.#entries.set(pod.uid, { worker, manifest, sent: '' });
     for (const id of worker.ids()) this.#runs.set(id, worker);
-    worker.begin(reports);
+    return worker;
   }
 
-  #vanish(worker: PodWorker): void {
-    worker.remove(worker.pod.terminationGraceSeconds * 1000);
+  #turnAway(pod: Pod, manifest: unknown): void {
+    const { maxPods, log } = this.#options;
+    const isNews = !this.#turnedAway.has(pod.uid);
+    if (!isNews || this.#turnedAway.size < maxPods) this.#turnedAway.set(pod.uid, { source: pod.source, manifest });
+    if (!isNews) return;
+    log.warn({ pod: podLabel(pod), maxPods }, 'pod not started: the node is full');
+    this.#options.event(pod, undefined, {
+      eventType: 'Warning',
+      reason: 'OutOfpods',
+      message: `Node has room for ${maxPods} pods`,
+    });
+  }
+
+  #vanish(entry: Entry): void {
+    delete entry.again;
+    if (!entry.worker.removing) entry.worker.remove(entry.worker.pod.terminationGraceSeconds * 1000);
   }
 
   #makeServices(): PodServices {
@@ -241,23 +251,23 @@ export class PodManager {
       hostIP,
       defaultMemoryLimitBytes,
       nodeName: policy.nodeName,
-      admit: (pod) => admit(pod, policy, this.#holders()),
+      admit: (pod, current) => admit(pod, policy, this.#holders(), current),
       prepare: (...args) => this.#options.prepare(...args),
       start: (worker, container) => {
         this.#runs.set(container.id, worker);
-        runner.start(container);
+        this.#journal.next(() => runner.start(container));
       },
-      stop: (id, graceMs) => runner.stop(id, graceMs),
+      stop: (id, graceMs) => this.#journal.next(() => runner.stop(id, graceMs)),
       forget: (id) => {
         this.#runs.delete(id);
-        runner.forget(id);
+        this.#journal.onceSaved(() => runner.forget(id));
       },
       deviceHealth: (name) => this.healthOf(name),
       event: (pod, container, event) => this.#options.event(pod, container, event),
       changed: (worker) => {
-        this.#dirty.add(worker.pod.uid);
-        this.#schedule();
+        if (this.#entries.get(worker.pod.uid)?.worker === worker) this.#journal.changed(worker.pod.uid);
       },
+      freed: () => this.#journal.next(() => this.#recheck()),
       gone: (worker) => this.#gone(worker),
       now: () => Date.now(),
     };
@@ -272,48 +282,38 @@ export class PodManager {
     return holders;
   }
 
+  #recheck(): void {
+    for (const worker of this.workers) worker.recheck();
+  }
+
   #gone(worker: PodWorker): void {
     const { pod } = worker;
+    const again = this.#entries.get(pod.uid)?.again;
     this.#entries.delete(pod.uid);
-    this.#dirty.delete(pod.uid);
-    this.#removed.add(pod.uid);
-    this.#schedule();
+    this.#journal.removed(pod.uid);
     this.#options.log.info({ pod: podLabel(pod) }, 'pod removed');
     if (pod.source === 'api') this.#options.finalize(pod, worker.status());
     this.#options.forgotten(pod);
-  }
-
-  /** Saves and sends once a turn, however much has happened in it. */
-  #schedule(): void {
-    this.#flush ??= setImmediate(() => {
-      this.#flush = undefined;
-      this.#write();
-    });
-  }
-
-  #write(): void {
-    const changed: SavedPod[] = [];
-    for (const uid of this.#dirty) {
-      const entry = this.#entries.get(uid);
-      if (entry === undefined) continue;
-      const { pod } = entry.worker;
-      const status = entry.worker.status();
-      changed.push({
-        uid,
-        namespace: pod.namespace,
-        name: pod.name,
-        source: pod.source,
-        manifest: entry.manifest,
-        record: entry.worker.record,
-      });
-      const text = JSON.stringify(status);
-      if (text === entry.sent) continue;
-      entry.sent = text;
-      this.#options.status(pod, status);
+    if (again !== undefined) this.upsert(pod.source, again);
+    for (const [uid, { source, manifest }] of this.#turnedAway) {
+      if (this.#entries.size >= this.#options.maxPods) break;
+      this.#turnedAway.delete(uid);
+      this.upsert(source, manifest);
     }
-    this.#dirty.clear();
-    const removed = [...this.#removed];
-    this.#removed.clear();
-    if (changed.length > 0 || removed.length > 0) this.#options.save(changed, removed);
+  }
+
+  /** What to save of a pod; its status is sent after that, unless it is the one sent last. */
+  #read(uid: string): SavedPod | undefined {
+    const entry = this.#entries.get(uid);
+    if (entry === undefined) return undefined;
+    const { worker, manifest } = entry;
+    const { pod } = worker;
+    const status = worker.status();
+    const text = JSON.stringify(status);
+    if (text !== entry.sent) {
+      entry.sent = text;
+      this.#journal.next(() => this.#options.status(pod, status));
+    }
+    return { uid, namespace: pod.namespace, name: pod.name, source: pod.source, manifest, record: worker.record };
   }
 }

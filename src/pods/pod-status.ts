@@ -72,7 +72,7 @@ export function podStatus(
     ['ContainersReady', readiness],
     ...(pod.source === 'static' ? ([['PodScheduled', ['True', null, null]]] as [string, Verdict][]) : []),
   ];
-  const now = new Date(nowMs).toISOString();
+  const now = seconds(nowMs);
   const generation = pod.generation === undefined ? {} : { observedGeneration: pod.generation };
   return {
     phase,
@@ -104,16 +104,13 @@ export function podPhase(view: PodView): PodPhase {
       failure !== undefined || containers.some(({ state }) => state.type === 'ended' && state.exit?.exitCode !== 0);
     return failed ? 'Failed' : 'Succeeded';
   }
-  const began = containers.some(
-    ({ state, restartCount }) =>
-      restartCount > 0 || state.type === 'running' || state.type === 'stopping' || state.type === 'ended',
-  );
-  // As in a kubelet: Running from the first start on, but Pending while any container has never been able to start.
-  const never = containers.some(
-    ({ state, restartCount }) =>
-      restartCount === 0 && (state.type === 'waiting' || state.type === 'preparing' || state.type === 'starting'),
-  );
-  return began && !never ? 'Running' : 'Pending';
+  // As in a kubelet: Pending while any container has never been able to start, Running from then on.
+  return containers.some((container) => !hasRun(container)) ? 'Pending' : 'Running';
+}
+
+function hasRun({ state, restartCount }: Container): boolean {
+  if (restartCount > 0 || state.type === 'running' || state.type === 'ended') return true;
+  return state.type === 'stopping' && state.startedAtMs !== undefined;
 }
 
 function isReady(state: ContainerState | undefined): boolean {
@@ -135,7 +132,7 @@ function containerStatus(
     imageID: image?.imageId ?? '',
     ...(id === undefined ? {} : { containerID: `loamlet://${id}` }),
     ready: isReady(state),
-    started: state.type === 'running' || state.type === 'stopping',
+    started: state.type === 'running' || (state.type === 'stopping' && state.startedAtMs !== undefined),
     restartCount,
     state: stateOf(state),
     lastState: previous === undefined ? {} : { terminated: terminated(previous) },

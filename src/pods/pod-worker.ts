@@ -2,63 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type { DeviceGrant, Grant } from '../../hostcalls/grant.ts';
 import { LoamletError, errorLine } from '../base/errors.ts';
 import type { PodLine } from '../observe/node-status.ts';
-import type { ContainerExit, ContainerId, ContainerReport, ContainerStart } from '../runner/protocol.ts';
-import {
-  newContainer,
-  step,
-  type Container,
-  type ContainerEffect,
-  type ContainerEvent,
-  type RunningImage,
-} from './container-machine.ts';
+import type { ContainerExit, ContainerId, ContainerReport } from '../runner/protocol.ts';
+import { newContainer, step, type Container, type ContainerEffect, type ContainerEvent } from './container-machine.ts';
+import { containerStart, memoryLimit } from './container-start.ts';
+import { Deadline } from './deadline.ts';
 import type { LogRun } from './logs/log-folder.ts';
 import { logLocation, type LogLocation } from './logs/log-location.ts';
-import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
-import { podPhase, podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
+import { PodGrants } from './pod-grants.ts';
+import { podLine } from './pod-line.ts';
+import type { Deletion, Pod } from './pod.ts';
+import { podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
+import type { PodRecord, PodServices, PreparedModule } from './pod-services.ts';
 
-/** A module ready to run, with the image it came from. */
-export interface PreparedModule {
-  readonly image: RunningImage;
-  readonly modulePath: string;
-  readonly moduleDigest: string;
-}
-
-export type PodEvent = Extract<ContainerEffect, { type: 'event' }>;
-
-/** What a worker needs of the node. Every call is idempotent for the same container id. */
-export interface PodServices {
-  readonly hostIP: () => string | undefined;
-  readonly nodeName: string;
-  readonly defaultMemoryLimitBytes: number;
-  /** @throws AdmissionError while the pod can't have what it asks for */
-  admit(pod: Pod): readonly Grant[];
-  /** Fetches, checks and precompiles. @throws LoamletError whose code is the waiting reason */
-  prepare(
-    pod: Pod,
-    container: ContainerSpec,
-    grant: Grant,
-    memoryLimitBytes: number,
-    signal: AbortSignal,
-  ): Promise<PreparedModule>;
-  start(worker: PodWorker, container: ContainerStart): void;
-  stop(id: ContainerId, graceMs: number): void;
-  forget(id: ContainerId): void;
-  deviceHealth(name: string): { readonly healthy: boolean; readonly message: string };
-  event(pod: Pod, container: string | undefined, event: Omit<PodEvent, 'type'>): void;
-  /** The pod's state has changed: to be saved, and its status sent. */
-  changed(worker: PodWorker): void;
-  /** Every container has ended and the pod is to go: nothing of it runs any more. */
-  gone(worker: PodWorker): void;
-  now(): number;
-}
-
-/** What is kept of a pod over a restart of the agent; JSON. */
-export interface PodRecord {
-  readonly startTimeMs: number;
-  readonly containers: readonly Container[];
-  readonly conditions: readonly PodCondition[];
-  readonly failure?: NonNullable<PodView['failure']>;
-}
+export type { PodEvent, PodRecord, PodServices, PreparedModule } from './pod-services.ts';
 
 /**
  * Drives one pod: feeds events to its containers' machines and carries out the effects. Nothing here waits for anything
@@ -69,20 +25,23 @@ export class PodWorker {
   readonly #services: PodServices;
   readonly #startTimeMs: number;
   #containers: Container[];
-  #grants: readonly Grant[] = [];
+  readonly #grants: PodGrants;
   #conditions: readonly PodCondition[];
   #failure: PodView['failure'];
   #removing = false;
   #reportedGone = false;
   readonly #timers = new Map<number, NodeJS.Timeout>();
-  #deadline: NodeJS.Timeout | undefined;
+  #deadline: Deadline | undefined;
   readonly #abort = new AbortController();
+  /** Modules on their way from `prepared` to `start`. */
+  readonly #prepared = new Map<ContainerId, { readonly module: PreparedModule; readonly grant: Grant }>();
 
   constructor(pod: Pod, services: PodServices, record?: PodRecord) {
     this.#pod = pod;
     this.#services = services;
     this.#startTimeMs = record?.startTimeMs ?? services.now();
     this.#containers = pod.containers.map((_, index) => record?.containers[index] ?? newContainer);
+    this.#grants = new PodGrants(pod.containers.length, record?.grants);
     this.#conditions = record?.conditions ?? [];
     this.#failure = record?.failure;
   }
@@ -97,6 +56,7 @@ export class PodWorker {
       startTimeMs: this.#startTimeMs,
       containers: this.#containers,
       conditions: this.#conditions,
+      grants: this.#grants.saved,
       ...(failure === undefined ? {} : { failure }),
     };
   }
@@ -106,16 +66,21 @@ export class PodWorker {
     return this.#containers.every((container) => container.state.type === 'ended');
   }
 
+  /** True once the pod is to go. */
+  get removing(): boolean {
+    return this.#removing;
+  }
+
   /** Names of the devices the pod holds now. A pod that is over holds none. */
   *heldDevices(): Iterable<string> {
     if (this.over) return;
-    for (const grant of this.#grants) for (const { device } of grant.devices) yield device.name;
+    for (const { device } of this.#grants.devices.flat()) yield device.name;
   }
 
   /** The grant of a run of one of its containers. */
   grantOf(id: ContainerId): Grant | undefined {
     const index = this.#indexOf(id);
-    return index === undefined ? undefined : this.#grants[index];
+    return index === undefined ? undefined : this.#grants.of(index);
   }
 
   /** Container ids of runs that the runner should know. */
@@ -141,20 +106,7 @@ export class PodWorker {
 
   /** For `loamlet status`. */
   summary(): PodLine {
-    const states = this.#containers.map(({ state }) => state);
-    const reasons = states.map((state) =>
-      'reason' in state ? state.reason : state.type === 'ended' ? (state.exit?.reason ?? '') : '',
-    );
-    const ready = states.filter((state) => state.type === 'running' && state.ready).length;
-    return {
-      namespace: this.#pod.namespace,
-      name: this.#pod.name,
-      source: this.#pod.source,
-      phase: podPhase(this.#view()),
-      ready: `${ready}/${states.length}`,
-      restarts: this.#containers.reduce((sum, { restartCount }) => sum + restartCount, 0),
-      reason: reasons.find((reason) => reason !== '') ?? '',
-    };
+    return podLine(this.#view());
   }
 
   /** The status to publish now. */
@@ -171,7 +123,7 @@ export class PodWorker {
       startTimeMs: this.#startTimeMs,
       containers: this.#containers,
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
-      devices: this.#grants.map((grant) => grant.devices.map(held)),
+      devices: this.#grants.devices.map((devices) => devices.map(held)),
     };
   }
 
@@ -180,26 +132,30 @@ export class PodWorker {
    * knows has ended with it.
    */
   begin(reports: ReadonlyMap<ContainerId, ContainerReport>): void {
-    this.#regrant();
-    this.#containers.forEach(({ state }, index) => {
-      if (state.type === 'waiting') this.#send(index, { type: 'due' });
-      else if (state.type === 'preparing') this.#redo(index, state);
-      else if (state.type !== 'ended') this.#adopt(index, state, reports.get(state.id));
+    const idle = [...this.#containers.keys()].filter((index) => {
+      const { type } = this.#containers[index]?.state ?? {};
+      return type === 'waiting' || type === 'preparing';
     });
-    this.#armDeadline();
+    this.#containers.forEach(({ state }, index) => {
+      if ('id' in state) this.#adopt(index, state, reports.get(state.id));
+    });
+    this.#reviewGrants();
     this.update(this.#pod);
+    this.#setDeadline();
+    for (const index of idle) this.#beginAgain(index);
     this.#services.changed(this);
   }
 
   /** A newer version of the pod's object. */
   update(pod: Pod): void {
+    const before = this.#pod;
     this.#pod = pod;
+    if (pod.activeDeadlineSeconds !== before.activeDeadlineSeconds) this.#setDeadline();
+    if (pod.generation !== before.generation || !sameStrings(pod.annotations, before.annotations))
+      this.#services.changed(this);
     const { deletion } = pod;
-    if (deletion !== undefined && !this.#removing) {
-      this.remove(Math.max(0, Math.min(deletion.graceSeconds * 1000, deletion.deadlineMs - this.#services.now())));
-    } else if (deletion?.graceSeconds === 0) {
-      this.#stopAll(0);
-    }
+    if (deletion === undefined || (this.#removing && !isSooner(deletion, before.deletion))) return;
+    this.remove(Math.max(0, Math.min(deletion.graceSeconds * 1000, deletion.deadlineMs - this.#services.now())));
   }
 
   /** Stops everything; `gone` follows when it has ended. */
@@ -220,7 +176,19 @@ export class PodWorker {
   /** The runner is gone and every run with it. */
   runnerLost(message: string): void {
     this.#containers.forEach(({ state }, index) => {
-      if ('id' in state) this.#send(index, { type: 'exited', exit: this.#lostExit(state, message) });
+      if ('id' in state) this.#lose(index, state, message);
+    });
+  }
+
+  /** A device has become free: a container that waits for a grant need not wait for its back-off. */
+  recheck(): void {
+    if (this.#abort.signal.aborted) return;
+    this.#containers.forEach(({ state }, index) => {
+      if (state.type !== 'waiting' || state.reason !== 'GrantDenied' || !this.#pod.containers[index]?.devices.size)
+        return;
+      clearTimeout(this.#timers.get(index));
+      this.#timers.delete(index);
+      this.#send(index, { type: 'due' });
     });
   }
 
@@ -229,7 +197,7 @@ export class PodWorker {
     this.#abort.abort();
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
-    clearTimeout(this.#deadline);
+    this.#deadline?.[Symbol.dispose]();
   }
 
   /** Device health has changed: the status is new. */
@@ -251,10 +219,14 @@ export class PodWorker {
     if (before === undefined) return;
     const { container, effects } = step(before, event, this.#pod.restartPolicy);
     if (container === before && effects.length === 0) return;
+    const wasOver = this.over;
     this.#containers[index] = container;
-    // Saved before it is done: a run the agent dies over is found again by its id.
     if (container !== before) this.#services.changed(this);
     for (const effect of effects) this.#perform(index, effect);
+    if (this.over && !wasOver) {
+      this.#deadline?.[Symbol.dispose]();
+      if (this.#grants.devices.flat().length > 0) this.#services.freed();
+    }
     this.#settle();
   }
 
@@ -295,19 +267,16 @@ export class PodWorker {
     this.#timers.set(index, timer);
   }
 
-  readonly #prepared = new Map<ContainerId, PreparedModule>();
-
   async #prepare(index: number): Promise<void> {
-    const spec = this.#pod.containers[index];
-    if (spec === undefined) return;
     try {
-      if (this.#pod.problems.length > 0) throw configError(this.#pod.problems);
-      this.#grants = this.#services.admit(this.#pod);
-      const grant = this.#grants[index];
-      if (grant === undefined) return;
-      const module = await this.#services.prepare(this.#pod, spec, grant, this.#memoryLimit(spec), this.#abort.signal);
+      const spec = this.#pod.containers[index];
+      if (spec === undefined || this.#pod.problems.length > 0) throw configError(this.#pod.problems);
+      const grant = this.#admit(index);
+      const { signal } = this.#abort;
+      const module = await this.#services.prepare(this.#pod, spec, grant, memoryLimit(spec, this.#services), signal);
+      if (signal.aborted) return;
       const id = randomUUID();
-      this.#prepared.set(id, module);
+      this.#prepared.set(id, { module, grant });
       this.#send(index, { type: 'prepared', id, image: module.image });
       this.#prepared.delete(id);
     } catch (error) {
@@ -317,47 +286,45 @@ export class PodWorker {
     }
   }
 
+  #admit(index: number): Grant {
+    const grant = this.#grants.next(
+      index,
+      (current) => this.#services.admit(this.#pod, current),
+      (container) => this.#containers[container]?.state.type === 'waiting',
+    );
+    if (grant === undefined) throw configError([]);
+    return grant;
+  }
+
   #start(index: number, id: ContainerId): void {
     const spec = this.#pod.containers[index];
-    const grant = this.#grants[index];
-    const module = this.#prepared.get(id);
-    if (spec === undefined || grant === undefined || module === undefined) return;
-    this.#services.start(this, {
-      id,
-      name: `${podLabel(this.#pod)}/${spec.name}`,
-      modulePath: module.modulePath,
-      moduleDigest: module.moduleDigest,
-      args: spec.args,
-      env: spec.env.map((variable) => `${variable.name}=${this.#value(variable)}`),
-      memoryLimitBytes: this.#memoryLimit(spec),
-      grant,
-    });
+    const prepared = this.#prepared.get(id);
+    if (spec === undefined || prepared === undefined) return;
+    const { module, grant } = prepared;
+    this.#services.start(this, containerStart(id, this.#pod, spec, module, grant, this.#services));
   }
 
-  #value(variable: ContainerSpec['env'][number]): string {
-    if ('value' in variable) return variable.value;
-    return variable.field === 'nodeName' ? this.#services.nodeName : (this.#services.hostIP() ?? '');
-  }
-
-  #memoryLimit(spec: ContainerSpec): number {
-    return spec.memoryLimitBytes ?? this.#services.defaultMemoryLimitBytes;
-  }
-
-  /** Grants are not kept over a restart: they follow from the pod and the node's config, which may have changed. */
-  #regrant(): void {
-    if (this.over || ![...this.ids()].length) return;
-    try {
-      this.#grants = this.#services.admit(this.#pod);
-    } catch {
-      // What still runs keeps running without publishing; its next start says why it is refused.
-      this.#grants = [];
+  /**
+   * After a restart the node's config may be another. A run goes on with the grant it was started with, or not at all:
+   * when it would get another one now it publishes nothing more and is stopped, and its next start gets the new one or
+   * says why not.
+   */
+  #reviewGrants(): void {
+    const running = [...this.#containers.keys()].filter((index) => 'id' in (this.#containers[index]?.state ?? {}));
+    for (const { index, why } of this.#grants.review(running, (current) => this.#services.admit(this.#pod, current))) {
+      const { state } = this.#containers[index] ?? newContainer;
+      if (!('id' in state) || state.type === 'stopping') continue;
+      const message = `Stopping module: ${why}`;
+      this.#perform(index, { type: 'event', eventType: 'Warning', reason: 'GrantChanged', message });
+      this.#services.stop(state.id, this.#pod.terminationGraceSeconds * 1000);
     }
   }
 
-  #redo(index: number, state: Extract<Container['state'], { type: 'preparing' }>): void {
+  #beginAgain(index: number): void {
     const container = this.#containers[index];
     if (container === undefined) return;
-    this.#containers[index] = { ...container, state: { ...state, type: 'waiting' } };
+    const { state } = container;
+    if (state.type === 'preparing') this.#containers[index] = { ...container, state: { ...state, type: 'waiting' } };
     this.#send(index, { type: 'due' });
   }
 
@@ -367,9 +334,9 @@ export class PodWorker {
     report: ContainerReport | undefined,
   ): void {
     if (report === undefined) {
-      this.#send(index, { type: 'exited', exit: this.#lostExit(state, 'the runner ended while the agent was away') });
+      this.#lose(index, state, 'the runner ended while the agent was away');
     } else if (report.state === 'exited') {
-      this.#send(index, { type: 'exited', exit: report });
+      this.#send(index, { type: 'exited', exit: exitOf(report) });
     } else if (state.type === 'starting') {
       this.#send(index, { type: 'started', startedAtMs: report.startedAtMs });
     } else if (state.type === 'stopping') {
@@ -378,22 +345,25 @@ export class PodWorker {
     }
   }
 
-  #lostExit(state: Container['state'], message: string): ContainerExit {
-    const now = this.#services.now();
-    const startedAtMs = 'startedAtMs' in state ? (state.startedAtMs ?? now) : now;
-    return { startedAtMs, finishedAtMs: now, exitCode: 137, reason: 'Error', message };
+  /** A run ended with its runner. One that had not begun has not failed either: it is tried again with back-off. */
+  #lose(index: number, state: Extract<Container['state'], { id: ContainerId }>, message: string): void {
+    if (state.type === 'starting') {
+      this.#send(index, { type: 'startFailed', reason: 'CreateContainerError', message });
+      return;
+    }
+    const finishedAtMs = this.#services.now();
+    const startedAtMs = state.startedAtMs ?? finishedAtMs;
+    const exit: ContainerExit = { startedAtMs, finishedAtMs, exitCode: 137, reason: 'Error', message };
+    this.#send(index, { type: 'exited', exit });
   }
 
-  #armDeadline(): void {
+  #setDeadline(): void {
+    this.#deadline?.[Symbol.dispose]();
     const seconds = this.#pod.activeDeadlineSeconds;
     if (seconds === undefined || this.over || this.#failure !== undefined) return;
-    const ms = this.#startTimeMs + seconds * 1000 - this.#services.now();
-    // setTimeout holds 24.8 days at most; a longer deadline is checked again then.
-    const longest = 2 ** 31 - 1;
-    this.#deadline = setTimeout(
-      () => (ms > longest ? this.#armDeadline() : this.#deadlineExceeded()),
-      Math.max(0, Math.min(ms, longest)),
-    );
+    const leftMs = this.#startTimeMs + seconds * 1000 - this.#services.now();
+    if (leftMs <= 0) this.#deadlineExceeded();
+    else this.#deadline = new Deadline(leftMs, () => this.#deadlineExceeded());
   }
 
   #deadlineExceeded(): void {
@@ -409,6 +379,21 @@ export class PodWorker {
     this.#stopAll(this.#pod.terminationGraceSeconds * 1000);
     this.#services.changed(this);
   }
+}
+
+/** Without what else a report or a message says. */
+export function exitOf({ startedAtMs, finishedAtMs, exitCode, reason, message }: ContainerExit): ContainerExit {
+  return { startedAtMs, finishedAtMs, exitCode, reason, message };
+}
+
+function isSooner(deletion: Deletion, before: Deletion | undefined): boolean {
+  if (before === undefined) return true;
+  return deletion.graceSeconds < before.graceSeconds || deletion.deadlineMs < before.deadlineMs;
+}
+
+function sameStrings(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
 function configError(problems: readonly string[]): LoamletError {

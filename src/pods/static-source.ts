@@ -25,10 +25,12 @@ export class StaticSource implements Disposable {
   readonly #directory: string;
   readonly #log: Logger;
   readonly #onChange: (manifests: readonly StaticManifest[]) => void;
+  /** By file name. */
   readonly #last = new Map<string, readonly unknown[]>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #scanning: Promise<void> = Promise.resolve();
+  #closed = false;
 
   private constructor(directory: string, onChange: (manifests: readonly StaticManifest[]) => void, log: Logger) {
     this.#directory = directory;
@@ -51,15 +53,23 @@ export class StaticSource implements Disposable {
     } catch (error) {
       log.error({ directory, error: errorLine(error) }, "can't watch the static pod folder");
     }
-    await source.#scan();
+    await source.#rescan();
     return source;
   }
 
   #changed(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#scanning = this.#scanning.then(() => this.#scan());
-    }, settleMs);
+    this.#timer = setTimeout(() => void this.#rescan(), settleMs);
+  }
+
+  /** One scan after the other. Never rejects: the next change is looked at whatever became of this one. */
+  #rescan(): Promise<void> {
+    this.#scanning = this.#scanning
+      .then(() => this.#scan())
+      .catch((error: unknown) =>
+        this.#log.error({ directory: this.#directory, error: errorLine(error) }, "can't take over the static pods"),
+      );
+    return this.#scanning;
   }
 
   async #scan(): Promise<void> {
@@ -74,28 +84,29 @@ export class StaticSource implements Disposable {
     for (const name of names) {
       const file = join(this.#directory, name);
       try {
-        const documents = await readManifests(file);
-        this.#last.set(file, documents);
+        this.#last.set(name, await readManifests(file));
       } catch (error) {
         this.#log.error({ file, error: errorLine(error) }, 'static pod manifest ignored');
       }
-      for (const manifest of this.#last.get(file) ?? []) all.push({ file, manifest });
+      for (const manifest of this.#last.get(name) ?? []) all.push({ file, manifest });
     }
-    for (const file of this.#last.keys())
-      if (!names.includes(file.slice(this.#directory.length + 1))) this.#last.delete(file);
+    for (const name of this.#last.keys()) if (!names.includes(name)) this.#last.delete(name);
     if (all.length > maxManifests)
       this.#log.error({ found: all.length, used: maxManifests }, 'too many static pod manifests');
-    this.#onChange(all.slice(0, maxManifests));
+    if (!this.#closed) this.#onChange(all.slice(0, maxManifests));
   }
 
   [Symbol.dispose](): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#watcher?.close();
   }
 }
 
 async function readManifests(file: string): Promise<unknown[]> {
-  if ((await stat(file)).size > maxManifestBytes) throw new Error(`${file} is larger than 1Mi`);
+  const found = await stat(file);
+  if (!found.isFile()) throw new Error(`${file} is not a file`);
+  if (found.size > maxManifestBytes) throw new Error(`${file} is larger than 1Mi`);
   const documents = parseAllDocuments(await readFile(file, 'utf8'));
   return documents.flatMap((document) => {
     const error = document.errors[0];

@@ -1,0 +1,95 @@
+import type { Grant } from '../../hostcalls/grant.ts';
+import type { Logger } from '../observe/logger.ts';
+import type { Outbox } from '../mqtt/outbox.ts';
+import type { ContainerId, LogEntry, PublishResult } from '../runner/protocol.ts';
+import type { LogWriter } from './logs/log-writer.ts';
+import type { LogRun } from './logs/log-folder.ts';
+import type { PodManager, RunNews } from './pod-manager.ts';
+import { storePublishes, type Published } from './publish-gate.ts';
+
+/** One entry of a log frame with its bytes. */
+export interface LogPiece {
+  readonly entry: LogEntry;
+  readonly bytes: Uint8Array;
+}
+
+export interface RunnerDeskOptions {
+  readonly logs: Pick<LogWriter, 'write' | 'end' | 'endAll'>;
+  /** Absent on a node without a broker: every publish is denied. */
+  readonly outbox: Pick<Outbox, 'append'> | undefined;
+  readonly log: Logger;
+}
+
+/**
+ * Where everything a runner says arrives, in its order: log bytes go to their files, publishes through the grant to the
+ * outbox, news to the pods. A run's exit is delivered when its last log bytes are in the file, so that whoever sees
+ * that it ended can read why.
+ */
+export class RunnerDesk {
+  readonly #options: RunnerDeskOptions;
+  #manager: PodManager | undefined;
+  /** The last log write of each run that is not done yet. */
+  readonly #writing = new Map<ContainerId, Promise<void>>();
+
+  constructor(options: RunnerDeskOptions) {
+    this.#options = options;
+  }
+
+  /** Whose pods the runner's words are about. */
+  serve(manager: PodManager): void {
+    this.#manager = manager;
+  }
+
+  news(message: RunNews): void {
+    if (message.type !== 'exited') {
+      this.#manager?.news(message);
+      return;
+    }
+    const run = this.#manager?.logRunOf(message.id);
+    const written = this.#writing.get(message.id) ?? Promise.resolve();
+    void written.then(async () => {
+      if (run !== undefined) await this.#options.logs.end(run);
+      this.#manager?.news(message);
+    });
+  }
+
+  /** Resolves when the bytes are in the log files; the runner holds back until then. */
+  async logs(pieces: readonly LogPiece[]): Promise<void> {
+    const byRun = Map.groupBy(pieces, ({ entry }) => entry.id);
+    await Promise.all(
+      [...byRun].map(([id, chunks]) => {
+        const run = this.#manager?.logRunOf(id);
+        return run === undefined ? undefined : this.#write(id, run, chunks);
+      }),
+    );
+  }
+
+  async #write(id: ContainerId, run: LogRun, pieces: readonly LogPiece[]): Promise<void> {
+    const writing = this.#options.logs.write(
+      run,
+      pieces.map(({ entry, bytes }) => ({ stream: entry.stream, atMs: entry.atMs, bytes })),
+    );
+    this.#writing.set(id, writing);
+    await writing;
+    if (this.#writing.get(id) === writing) this.#writing.delete(id);
+  }
+
+  publishes(runnerId: string, published: readonly Published[]): Promise<PublishResult[]> {
+    const grantOf = (id: ContainerId): Grant | undefined => this.#manager?.grantOf(id)?.grant;
+    return storePublishes(runnerId, published, grantOf, this.#options.outbox ?? noOutbox);
+  }
+
+  device(name: string, healthy: boolean, message: string): void {
+    this.#manager?.deviceHealth(name, healthy, message);
+  }
+
+  /** Every run has ended with it, and so have their logs. */
+  async runnerLost(message: string): Promise<void> {
+    await this.#options.logs.endAll();
+    this.#manager?.runnerLost(message);
+  }
+}
+
+const noOutbox: Pick<Outbox, 'append'> = {
+  append: (items) => Promise.resolve(items.map(() => ({ state: 'refused', message: 'this node has no broker' }))),
+};
