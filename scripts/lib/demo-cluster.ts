@@ -42,10 +42,11 @@ cluster:
 devices:
   - name: bed-3                  # the physical thing
     resource: soil-moisture      # what a pod asks for: loamlet.dev/soil-moisture
-    driver: simulated
-    quantity: soil-moisture
-    unit: "%"
-    profile: { type: ramp, from: 62, to: 38, period: 60s }
+    driver: simulated            # ads1115 with a real probe
+    profile: ramp
+    from: 62
+    to: 38
+log: { format: human }
 mqtt:
   url: mqtt://127.0.0.1:${brokerPort}
 `,
@@ -105,7 +106,7 @@ http: { addr: "127.0.0.1:${port}" }
 }
 
 async function broker(config: string, port: number): Promise<AsyncDisposable> {
-  await writeFile(config, `listener ${port} 127.0.0.1\nallow_anonymous true\n`);
+  await writeFile(config, `listener ${port} 127.0.0.1\nallow_anonymous true\n${process.getuid?.() === 0 ? 'user root\n' : ''}`);
   return start('mosquitto', ['-c', config], { onLine: () => {} });
 }
 

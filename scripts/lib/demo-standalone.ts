@@ -19,10 +19,11 @@ staticPodDirectory: ${manifests}
 devices:
   - name: bed-3                  # the physical thing
     resource: soil-moisture      # what a pod asks for: loamlet.dev/soil-moisture
-    driver: simulated
-    quantity: soil-moisture
-    unit: "%"
-    profile: { type: ramp, from: 62, to: 38, period: 60s }
+    driver: simulated            # ads1115 with a real probe
+    profile: ramp
+    from: 62
+    to: 38
+log: { format: human }
 mqtt:
   embedded: { port: ${port} }
 `;
@@ -35,7 +36,7 @@ mqtt:
   await using node = start(process.execPath, [...loamlet, 'node', '--config', join(folder.path, 'config.yaml')], {
     prefix: 'node',
   });
-  await using _log = start('tail', ['--quiet', '-F', '-n', '+1', '--retry', ...(await logFiles())], {
+  await using _log = start('tail', ['--quiet', '--sleep-interval=0.1', '-F', '-n', '+1', '--retry', ...(await logFiles())], {
     onLine: logLine,
   });
   const died = node.ended.then((code) => {
