@@ -15,6 +15,8 @@ export interface HeartbeatOptions {
   readonly onFailure: (error: unknown) => void;
   /** Between beats. @default 10_000 */
   readonly intervalMs?: number;
+  /** @default a timer */
+  readonly sleep?: typeof sleep;
 }
 
 const silenceMs = 30_000;
@@ -24,7 +26,7 @@ const silenceMs = 30_000;
  * tries again after 0.5 s to 10 s.
  */
 export async function keepAlive(options: HeartbeatOptions, signal: AbortSignal): Promise<void> {
-  const { log, registrar, intervalMs = 10_000 } = options;
+  const { log, registrar, intervalMs = 10_000, sleep: wait = sleep } = options;
   const backoff = new Backoff(500, intervalMs);
   let lastBeatMs = performance.now();
   let failing = false;
@@ -48,7 +50,7 @@ export async function keepAlive(options: HeartbeatOptions, signal: AbortSignal):
       options.onFailure(error);
       waitMs = backoff.next();
     }
-    await sleep(waitMs, signal).catch(() => {});
+    await wait(waitMs, signal).catch(() => {});
   }
 }
 
