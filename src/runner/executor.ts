@@ -133,7 +133,7 @@ function memoryLimit(
     throw new ExecutorError(
       'CreateContainerError',
       `the module starts with ${formatBytes(memory.minPages * pageBytes)} of memory and its limit is ${formatBytes(limitBytes)}`,
-      { remedy: 'raise resources.limits.memory' },
+      { remedy: 'raise resources.limits.memory (loamlet run: --memory)' },
     );
   }
   return { initial: memory.minPages, maximum: Math.min(limitPages, memory.maxPages ?? maxPages) };
