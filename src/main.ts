@@ -5,6 +5,7 @@ import { errorLine, LoamletError } from './base/errors.ts';
 import { version } from './base/version.ts';
 import { defaultConfigPath } from './config/load.ts';
 import { registerImages } from './images/commands.ts';
+import { registerRun } from './run-command.ts';
 import { registerStatus } from './observe/commands.ts';
 
 /** 1: refused. 2: typed wrong. */
@@ -49,6 +50,7 @@ function program(): Command {
     .addHelpText('after', '\nSIGTERM ends the agent alone, modules go on; Ctrl-C and loamlet stop end both.')
     .action((options: { config: string }) => runNode(options.config));
   registerStatus(loamlet);
+  registerRun(loamlet);
   registerImages(loamlet);
   return loamlet;
 }
