@@ -3,7 +3,6 @@ import type { Logger } from '../observe/logger.ts';
 import type { Outbox } from '../mqtt/outbox.ts';
 import type { ContainerId, LogEntry, PublishResult } from '../runner/protocol.ts';
 import type { LogWriter } from './logs/log-writer.ts';
-import type { LogRun } from './logs/log-folder.ts';
 import type { PodManager, RunNews } from './pod-manager.ts';
 import { storePublishes, type Published } from './publish-gate.ts';
 
@@ -56,15 +55,12 @@ export class RunnerDesk {
   /** Resolves when the bytes are in the log files; the runner holds back until then. */
   async logs(pieces: readonly LogPiece[]): Promise<void> {
     const byRun = Map.groupBy(pieces, ({ entry }) => entry.id);
-    await Promise.all(
-      [...byRun].map(([id, chunks]) => {
-        const run = this.#manager?.logRunOf(id);
-        return run === undefined ? undefined : this.#write(id, run, chunks);
-      }),
-    );
+    await Promise.all([...byRun].map(([id, chunks]) => this.#write(id, chunks)));
   }
 
-  async #write(id: ContainerId, run: LogRun, pieces: readonly LogPiece[]): Promise<void> {
+  async #write(id: ContainerId, pieces: readonly LogPiece[]): Promise<void> {
+    const run = this.#manager?.logRunOf(id);
+    if (run === undefined) return;
     const writing = this.#options.logs.write(
       run,
       pieces.map(({ entry, bytes }) => ({ stream: entry.stream, atMs: entry.atMs, bytes })),
