@@ -43,13 +43,14 @@ export function sensorsInterface(devices: DeviceAccess): HostInterface {
           const wanted = text.length > maxNameBytes ? undefined : grantedSensor(guest, liftString(guest, text));
           const at = resultArea(guest, result, 16, 4);
           if (wanted === undefined) return storeError(guest, at, 4, { discriminant: 0 });
+          const { device, freshnessMs } = wanted.grant;
+          let sensor: Sensor;
           try {
-            const { device, freshnessMs } = wanted.grant;
-            const sensor = await devices.sensor(device, wanted.quantity, freshnessMs, guest.signal);
-            storeHandle(guest, at, guest.handles.add(kind, sensor));
+            sensor = await devices.sensor(device, wanted.quantity, freshnessMs, guest.signal);
           } catch (error) {
-            await storeError(guest, at, 4, sensorError(guest, error));
+            return storeError(guest, at, 4, sensorError(guest, error));
           }
+          storeHandle(guest, at, guest.handles.add(kind, sensor));
         },
       },
 

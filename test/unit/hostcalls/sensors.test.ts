@@ -65,6 +65,14 @@ describe('open', () => {
     if (text !== '') expect(guest.text(8)).toBe(text);
   });
 
+  test('traps at the bound of handles, and does not call that an error of the device', async () => {
+    const guest = new FakeGuest(grant);
+    const table = sensorsInterface(access());
+    const name = guest.put('soil-moisture');
+    for (let count = 0; count < 256; count++) await guest.call(table, 'open', ...name, guest.result);
+    await expect(guest.call(table, 'open', ...name, guest.result)).rejects.toThrow('holds 256 host resources');
+  });
+
   test.each([
     ['text outside memory', [65_530, 13, 64]],
     ['text that wraps around', [-1, 13, 64]],
