@@ -29,7 +29,9 @@ export class LoamletError<Code extends string = string> extends Error {
 
   /** One line for a person: the message, then the remedy. */
   get line(): string {
-    return this.remedy === undefined ? this.message : `${this.message}: ${this.remedy}`;
+    const line = this.remedy === undefined ? this.message : `${this.message}: ${this.remedy}`;
+    // A part of the message may be another program's.
+    return line.replaceAll(/\s*[\r\n]+\s*/g, ' ');
   }
 }
 

@@ -1,9 +1,11 @@
 /** The candidate a mistyped name most likely meant, or undefined when none is near (more than a third of it wrong). */
 export function nearest(name: string, candidates: Iterable<string>): string | undefined {
+  // Names may come from anywhere; no key or resource of ours is that long.
+  if (name.length > 64) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const candidate of candidates) {
-    const distance = editDistance(name.slice(0, 64), candidate, bestDistance);
+    const distance = editDistance(name, candidate, bestDistance);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
