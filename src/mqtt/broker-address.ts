@@ -72,6 +72,11 @@ export async function readCredentials(options: BrokerOptions, address: BrokerAdd
     options.certFile === undefined ? undefined : read(options.certFile, 'client certificate'),
     options.keyFile === undefined ? undefined : read(options.keyFile, 'client key'),
   ]);
+  if (password !== undefined && username === undefined) {
+    throw new MqttError('BadCredentials', 'the broker has a password and no user name', {
+      remedy: 'set mqtt.username',
+    });
+  }
   return { username, password, ca, cert, key };
 }
 

@@ -1,5 +1,5 @@
-import { connect as connectTcp } from 'node:net';
-import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import type { ConnectionOptions as TlsOptions } from 'node:tls';
 import type { IClientOptions, MqttClient } from 'mqtt';
 import {
   parseBrokerUrl,
@@ -65,10 +65,14 @@ export class Connection implements AsyncDisposable {
   /** @throws MqttError `Refused`, `VersionRefused`, `Unreachable`, `BadUrl`, `BadCredentials`; the signal's reason. */
   static async open(options: ConnectionOptions, signal: AbortSignal): Promise<Connection> {
     const address = parseBrokerUrl(options.url);
-    const [credentials, { MqttClient }] = await Promise.all([readCredentials(options, address), import('mqtt')]);
+    const [credentials, { MqttClient }] = await Promise.all([
+      readCredentials(options, address),
+      import('./mqtt-client.ts'),
+    ]);
+    const dial = await dialer(address, credentials);
     signal.throwIfAborted();
     const attempt: Attempt = { address, username: credentials.username, clientId: options.clientId };
-    const client = new MqttClient(() => dial(address, credentials), clientOptions(options, credentials));
+    const client = new MqttClient(dial, clientOptions(options, credentials));
     // It lives as long as the client: an error without a listener would end the process.
     client.on('error', () => {});
     try {
@@ -116,6 +120,7 @@ export class Connection implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<MqttError>();
     let last: unknown;
     this.#client.on('error', (error) => (last = error));
+    this.#client.stream.on('error', (error) => (last = error));
     this.#client.on('disconnect', ({ reasonCode }) => {
       if (reasonCode === 0x8e) last = this.#takenOver();
       // The broker has said goodbye; some leave the closing to us.
@@ -152,6 +157,8 @@ function clientOptions(options: ConnectionOptions, credentials: Credentials): IC
     queueQoSZero: false,
     resubscribe: false,
     timerVariant: 'native',
+    // A buffer for each of 65,536 numbers: 13 MB to save a few nanoseconds.
+    writeCache: false,
     ...(protocolVersion === 5 ? { properties: { maximumPacketSize: maxIncomingBytes } } : {}),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
@@ -161,18 +168,20 @@ function clientOptions(options: ConnectionOptions, credentials: Credentials): IC
   };
 }
 
-function dial({ host, port, tls }: BrokerAddress, { ca, cert, key }: Credentials) {
-  if (!tls) return connectTcp({ host, port, noDelay: true });
+/** What makes the socket. TLS is loaded only where it is used: it costs 3 MB. */
+async function dialer({ host, port, tls }: BrokerAddress, { ca, cert, key }: Credentials): Promise<() => Socket> {
+  if (!tls) return () => connectTcp({ host, port, noDelay: true });
+  const { connect: connectTls } = await import('node:tls');
   const options: TlsOptions = {
     host,
     port,
     ALPNProtocols: ['mqtt'],
-    ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
     ...(ca === undefined ? {} : { ca }),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
   };
-  return connectTls(options).setNoDelay(true);
+  return () => connectTls(options).setNoDelay(true);
 }
 
 /** Until CONNACK says yes. */
@@ -186,8 +195,12 @@ function connected(client: MqttClient, attempt: Attempt, signal: AbortSignal): P
         : networkError(error, attempt),
     );
   };
+  // The client passes on only errors of the system.
+  let streamError: unknown;
+  client.stream.on('error', (error) => (streamError = error));
   // A broker of 3.1.1 may just hang up on MQTT 5.
   const onClose = (): void => {
+    if (streamError !== undefined) return reject(networkError(streamError, attempt));
     const code = client.options.protocolVersion === 5 ? 'VersionRefused' : 'Unreachable';
     const message = `the broker ${attempt.address.shown} closed the connection without an answer`;
     reject(new MqttError(code, message, { remedy: 'is it an MQTT broker? Its log says more' }));

@@ -72,7 +72,8 @@ export class Mosquitto implements AsyncDisposable {
 
   /** Resolves when it accepts connections. */
   async start(): Promise<void> {
-    const child = spawn('mosquitto', ['-c', join(this.#folder, 'mosquitto.conf')], {
+    // It ends with this process, however that ends.
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'mosquitto', '-c', join(this.#folder, 'mosquitto.conf')], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#process = child;

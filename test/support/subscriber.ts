@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connectAsync, type MqttClient } from 'mqtt';
 
 export interface Received {
@@ -12,6 +13,8 @@ export interface SubscriberOptions {
   readonly password?: string;
   /** With a name the broker keeps what it misses. */
   readonly session?: string;
+  /** For `mqtts`: who signed the broker's certificate. */
+  readonly caFile?: string;
   /** 4 for a broker of MQTT 3.1.1. @default 5 */
   readonly protocolVersion?: 4 | 5;
 }
@@ -37,12 +40,13 @@ export class Subscriber implements AsyncDisposable {
   static async open(
     url: string,
     filter: string,
-    { session, protocolVersion = 5, ...login }: SubscriberOptions = {},
+    { session, caFile, protocolVersion = 5, ...login }: SubscriberOptions = {},
   ): Promise<Subscriber> {
     const client = await connectAsync(url, {
       protocolVersion,
       reconnectPeriod: 50,
       ...login,
+      ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
       ...(session === undefined
         ? {}
         : { clientId: session, clean: false, properties: { sessionExpiryInterval: 3600 } }),

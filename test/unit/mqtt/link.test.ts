@@ -171,6 +171,28 @@ test('a password file that is missing is named, and read once it is there', asyn
   await reaches(link, 'connected');
 });
 
+test('a password without a user name is told, not sent', async () => {
+  using world = new OutboxWorld();
+  await using broker = await EmbeddedBroker.open({ port: 0 }, log);
+  await using link = await openLink(world, broker.url, { password: 'secret' });
+  expect(await link.firstOutcome).toMatchObject({
+    state: 'refused',
+    message: expect.stringContaining('mqtt.username'),
+  });
+});
+
+test('a server that is no broker is unreachable', async () => {
+  using world = new OutboxWorld();
+  const server = createServer((socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  await using link = await openLink(world, `mqtt://127.0.0.1:${port}`);
+  const { state, message } = await link.firstOutcome;
+  expect(state).toBe('unreachable');
+  expect(message).toContain(`mqtt://127.0.0.1:${port}`);
+  server.close();
+});
+
 test('a URL that is none fails at once', async () => {
   using world = new OutboxWorld();
   await expect(openLink(world, 'http://broker')).rejects.toThrow(MqttError);
