@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import { certificateAccess, type ClusterAddress } from './api-access.ts';
@@ -6,6 +7,7 @@ import { renewalTime } from './certificate.ts';
 import { ClusterError, hasCode } from './errors.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 import { loadIdentity, saveIdentity, toIdentity, type NodeIdentity } from './node-identity.ts';
+import { readIfThere } from './private-file.ts';
 import { Backoff, sleepUntil } from './retry.ts';
 import { awaitCertificate, fileRequest } from './signing.ts';
 
@@ -34,14 +36,14 @@ export async function obtainAccess(
   if (options.kubeconfig !== undefined) {
     return { access: (await readKubeconfig(options.kubeconfig)).access, identity: undefined };
   }
-  const identity = (await loadIdentity(options.stateDirectory, options.nodeName)) ?? (await bootstrap(options, signal));
+  const identity = (await storedIdentity(options)) ?? (await bootstrap(options, signal));
   return { access: certificateAccess(identity.address, identity), identity };
 }
 
 /** The API server and its CA as far as they are known before any request. @throws ClusterError KubeconfigInvalid */
 export async function clusterAddress(options: CredentialOptions): Promise<ClusterAddress> {
   if (options.kubeconfig !== undefined) return (await readKubeconfig(options.kubeconfig)).address;
-  const identity = await loadIdentity(options.stateDirectory, options.nodeName);
+  const identity = await storedIdentity(options);
   if (identity !== undefined) return identity.address;
   return (await readBootstrap(options)).address;
 }
@@ -79,6 +81,23 @@ export async function keepRenewed(
     client.use(certificateAccess(identity.address, identity));
     options.log.info({ expires: identity.facts.notAfter }, 'client certificate renewed');
   }
+}
+
+/** The identity of an earlier start, unless the operator has since pointed the node to another cluster. */
+async function storedIdentity(options: CredentialOptions): Promise<NodeIdentity | undefined> {
+  const identity = await loadIdentity(options.stateDirectory, options.nodeName);
+  const origin = await fingerprint(options.bootstrapKubeconfig);
+  // The file may be gone by now: it has done its work.
+  if (identity === undefined || origin === undefined || origin === identity.origin) return identity;
+  const { address } = await readBootstrap(options);
+  if (address.server !== identity.address.server || address.ca !== identity.address.ca) return undefined;
+  await saveIdentity(options.stateDirectory, { ...identity, origin });
+  return identity;
+}
+
+async function fingerprint(path: string | undefined): Promise<string | undefined> {
+  const text = path === undefined ? undefined : await readIfThere(path);
+  return text === undefined ? undefined : createHash('sha256').update(text).digest('hex');
 }
 
 async function bootstrap(options: CredentialOptions, signal: AbortSignal): Promise<NodeIdentity> {
@@ -134,7 +153,7 @@ async function requestIdentity(
   const name = await fileRequest(client, 'kubernetes.io/kube-apiserver-client-kubelet', pem, signal);
   options.log.debug({ request: name }, 'client certificate requested');
   const certificate = await awaitCertificate(client, name, options.approvalLimitMs ?? 900_000, signal);
-  const identity = toIdentity(address, { certificate, key });
+  const identity = toIdentity(address, { certificate, key }, await fingerprint(options.bootstrapKubeconfig));
   await saveIdentity(options.stateDirectory, identity);
   return identity;
 }

@@ -1,5 +1,6 @@
 import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
+import { ClusterError, isTransient } from './errors.ts';
 import type { NodeLease } from './lease.ts';
 import type { NodeRegistrar } from './node-registrar.ts';
 import { Backoff, sleep } from './retry.ts';
@@ -29,23 +30,28 @@ export async function keepAlive(options: HeartbeatOptions, signal: AbortSignal):
   const { log, registrar, intervalMs = 10_000, sleep: wait = sleep } = options;
   const backoff = new Backoff(500, intervalMs);
   let lastBeatMs = performance.now();
-  let failing = false;
+  let failing: string | undefined;
   while (!signal.aborted) {
     const startedMs = performance.now();
     let waitMs: number;
     try {
       await beat(options, signal);
-      if (failing) log.info({}, 'the API server is back');
-      if (failing && performance.now() - lastBeatMs >= silenceMs) options.onReturn();
-      failing = false;
+      if (failing !== undefined) log.info({}, 'the API server is back');
+      if (failing !== undefined && performance.now() - lastBeatMs >= silenceMs) options.onReturn();
+      failing = undefined;
       lastBeatMs = performance.now();
       backoff.reset();
       options.onBeat();
       waitMs = Math.max(0, intervalMs - (performance.now() - startedMs));
     } catch (error) {
       if (signal.aborted) return;
-      if (!failing) log.warn({ error: errorLine(error) }, 'heartbeat failed: trying again');
-      failing = true;
+      const code = error instanceof ClusterError ? error.code : 'other';
+      // Once for each kind of trouble, not for each try.
+      if (code !== failing) {
+        const level = isTransient(error) ? 'warn' : 'error';
+        log[level]({ error: errorLine(error) }, 'heartbeat failed: trying again');
+      }
+      failing = code;
       registrar.refresh();
       options.onFailure(error);
       waitMs = backoff.next();

@@ -116,7 +116,7 @@ export class ClusterMembership {
 
   /**
    * Opens the kubelet port and begins to join; resolves at once, the cluster reachable or not.
-   * @param signal ends the membership, as disposing does
+   * @param signal ends all that goes on with the cluster; only disposing closes the port
    * @throws ClusterError KubeconfigInvalid, NodeInvalid; LoamletError KubeletPortUnavailable: what an operator has to mend
    */
   static async join(options: MembershipOptions, signal: AbortSignal): Promise<ClusterMembership> {

@@ -7,6 +7,8 @@ import { readIfThere, writePrivateFile } from './private-file.ts';
 export interface NodeIdentity extends KeyedCertificate {
   readonly address: ClusterAddress;
   readonly facts: CertificateFacts;
+  /** SHA-256 of the bootstrap kubeconfig it came from; another one may name another cluster. */
+  readonly origin: string | undefined;
 }
 
 /**
@@ -32,6 +34,7 @@ export async function loadIdentity(stateDirectory: string, nodeName: string): Pr
         tlsServerName: cluster['tls-server-name'],
       },
       { certificate: decode(user['client-certificate-data']), key: decode(user['client-key-data']) },
+      stored.extensions?.[0]?.extension.sha256,
     );
     // A certificate of the future is ours all the same: it is the clock that isn't set yet.
     const usable =
@@ -46,11 +49,11 @@ export async function saveIdentity(stateDirectory: string, identity: NodeIdentit
   await writePrivateFile(identityPath(stateDirectory), `${JSON.stringify(toKubeconfig(identity), undefined, 2)}\n`);
 }
 
-export function toIdentity(address: ClusterAddress, pair: KeyedCertificate): NodeIdentity {
-  return { address, ...pair, facts: inspect(pair) };
+export function toIdentity(address: ClusterAddress, pair: KeyedCertificate, origin: string | undefined): NodeIdentity {
+  return { address, ...pair, facts: inspect(pair), origin };
 }
 
-function toKubeconfig({ address, certificate, key }: NodeIdentity) {
+function toKubeconfig({ address, certificate, key, origin }: NodeIdentity) {
   const cluster = {
     server: address.server,
     'certificate-authority-data': address.ca === undefined ? undefined : encode(address.ca),
@@ -64,6 +67,7 @@ function toKubeconfig({ address, certificate, key }: NodeIdentity) {
     users: [{ name: 'node', user }] as const,
     contexts: [{ name: 'node', context: { cluster: 'cluster', user: 'node' } }],
     'current-context': 'node',
+    extensions: origin === undefined ? undefined : [{ name: 'loamlet.dev/bootstrap', extension: { sha256: origin } }],
   };
 }
 

@@ -120,6 +120,26 @@ test('keeps its certificate to itself and starts with it again, needing no token
   expect(node.status.daemonEndpoints.kubeletEndpoint.Port).toBe(second.kubeletPort);
 });
 
+test('another bootstrap kubeconfig counts when it names another cluster, and not when only its token is new', async () => {
+  await using member = await becomeMember(cluster(), { nodeName: 'loam-moved' });
+  await member.membership.joined;
+  await member.membership[Symbol.asyncDispose]();
+  const { stateDirectory } = member.options;
+  const first = await loadIdentity(stateDirectory, 'loam-moved');
+  const text = await readFile(cluster().bootstrapKubeconfig, 'utf8');
+  const path = join(stateDirectory, 'bootstrap');
+  const startWith = async (kubeconfig: string): Promise<string | undefined> => {
+    await writeFile(path, kubeconfig);
+    const options = { ...member.options, bootstrapKubeconfig: path };
+    await using again = await ClusterMembership.join(options, new AbortController().signal);
+    await again.joined;
+    return (await loadIdentity(stateDirectory, 'loam-moved'))?.certificate;
+  };
+  expect(await startWith(text.replace(/token: [^}]*/, 'token: aaaaaa.bbbbbbbbbbbbbbbb'))).toBe(first?.certificate);
+  expect(await startWith(text.replace('https://127.0.0.1', 'https://localhost'))).not.toBe(first?.certificate);
+  expect((await loadIdentity(stateDirectory, 'loam-moved'))?.address.server).toContain('localhost');
+});
+
 test('says that a token is wrong, and joins once the file has a right one', async () => {
   const path = await cluster().bootstrapKubeconfigWith('aaaaaa.bbbbbbbbbbbbbbbb');
   await using member = await becomeMember(cluster(), { nodeName: 'loam-wrong', bootstrapKubeconfig: path });

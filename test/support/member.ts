@@ -37,7 +37,13 @@ export async function becomeMember(
     log: log.log,
     ...overrides,
   };
-  const membership = await ClusterMembership.join(options, new AbortController().signal);
+  let membership: ClusterMembership;
+  try {
+    membership = await ClusterMembership.join(options, new AbortController().signal);
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
   return {
     membership,
     log,
