@@ -55,6 +55,9 @@ interface Entry {
   again?: unknown;
 }
 
+/** Pods without room that are remembered; what comes after waits for its source to name it again. */
+const maxTurnedAway = 10_000;
+
 /** Every pod of the node: takes what sources and runner say to the right worker, and what workers change to disk and API. */
 export class PodManager {
   readonly #options: PodManagerOptions;
@@ -230,7 +233,8 @@ export class PodManager {
   #turnAway(pod: Pod, manifest: unknown): void {
     const { maxPods, log } = this.#options;
     const isNews = !this.#turnedAway.has(pod.uid);
-    if (!isNews || this.#turnedAway.size < maxPods) this.#turnedAway.set(pod.uid, { source: pod.source, manifest });
+    if (!isNews || this.#turnedAway.size < maxTurnedAway)
+      this.#turnedAway.set(pod.uid, { source: pod.source, manifest });
     if (!isNews) return;
     log.warn({ pod: podLabel(pod), maxPods }, 'pod not started: the node is full');
     this.#options.event(pod, undefined, {
