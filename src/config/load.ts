@@ -50,9 +50,13 @@ export function parseConfig(
   }
   let document: unknown;
   try {
-    document = parseYaml(text, { maxAliasCount: 100 });
+    document = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' });
   } catch (cause) {
-    throw new ConfigError('ConfigUnreadable', 'operator', `${path} is not YAML: ${errorLine(cause)}`, { cause });
+    // The library's line ends where a drawing of the place follows, and tells programmers which function to call.
+    const reason = errorLine(cause)
+      .replace(/:$/, '')
+      .replace(/; please use YAML\.\w+\(\)/, '');
+    throw new ConfigError('ConfigUnreadable', 'operator', `${path} is not YAML: ${reason}`, { cause });
   }
   const result = configSchema.safeParse(document);
   if (!result.success) throw invalid(path, result.error.issues[0], document);
@@ -106,12 +110,12 @@ function invalid(path: string, issue: z.core.$ZodIssue | undefined, document: un
       typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
     document,
   );
-  const missing = found === undefined && issue.code === 'invalid_type';
+  // The schema's own messages begin in lower case already.
+  const reason = issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
+  const missing = found === undefined && (issue.code === 'invalid_type' || issue.code === 'invalid_value');
   const message = missing
-    ? 'is missing'
-    : issue.code === 'custom'
-      ? issue.message
-      : issue.message.replace(/^Invalid/, 'invalid');
+    ? reason.replace(/^invalid input: expected (.*?)(, received undefined)?$/, 'is missing: expected $1')
+    : reason;
   return new ConfigError('ConfigInvalid', 'operator', `${path}: ${where === '' ? 'the file' : where}: ${message}`);
 }
 

@@ -14,7 +14,7 @@ const nodeName = z
   .max(253)
   .regex(/^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$/, 'must be a lower case DNS name, such as greenhouse-1');
 
-const bytes = z.union([z.string(), z.number()]).transform((text, context) => {
+const bytes = z.union([z.string(), z.number()], 'must be a number of bytes such as 64Mi').transform((text, context) => {
   const value = parseQuantity(text);
   if (value === undefined || !Number.isInteger(value)) {
     context.addIssue({
