@@ -1,6 +1,6 @@
 /** What both demos share: a folder, the module, a view of the broker, a view of a log. */
 import { createServer } from 'node:net';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import mqtt from 'mqtt';
@@ -13,6 +13,10 @@ export const soilSensor = `${root}/.tools/modules/soil-sensor.wasm`;
 /** A folder that goes with the demo. */
 export async function temporaryFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
   const path = await mkdtemp(join(tmpdir(), 'loamlet-demo-'));
+  // Where there is a user loamlet-run, modules run as it and are read by it.
+  await chmod(path, 0o711);
+  // The runner's user has to pass.
+  await chmod(path, 0o711);
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
