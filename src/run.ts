@@ -51,6 +51,7 @@ export async function run(options: RunOptions): Promise<number> {
   for (const [signal, code] of Object.entries(signalCodes)) {
     const listener = (): void => {
       signalCode ??= code;
+      process.send?.('heard');
       onSignal();
     };
     process.on(signal, listener);

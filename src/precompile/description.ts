@@ -1,12 +1,14 @@
 import type { ExternalKind } from './module-shape.ts';
 
 /** Changes with every change of what `transform` makes of the same input; part of the cache's key. */
-export const precompileVersion = 1;
+export const precompileVersion = 2;
 
 /** The module name of what runners themselves give to every precompiled module. */
 export const hostModule = 'loamlet';
 /** The export that a start section becomes. */
 export const startExport = 'loamlet:start';
+/** The exported global that is 1 once its memory could not grow; absent when it never asks for more. */
+export const refusedExport = 'loamlet:refused';
 /** The custom section that carries the description within the module. */
 export const descriptionSection = 'loamlet';
 

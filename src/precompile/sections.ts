@@ -28,9 +28,23 @@ const names = [
 /** Where each id stands in the prescribed order of sections. */
 const order = [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 11, 6];
 
-export const sectionId = { import: 2, memory: 5, export: 7, start: 8 } as const;
+export const sectionId = {
+  type: 1,
+  import: 2,
+  function: 3,
+  memory: 5,
+  global: 6,
+  export: 7,
+  start: 8,
+  code: 10,
+} as const;
 const maxSections = 10_000;
 export const maxNameBytes = 1024;
+
+/** Sections stand in this order, custom ones anywhere. */
+export function sectionOrder(id: number): number {
+  return order[id]!;
+}
 
 export function sectionName(id: number): string {
   return `the ${names[id] ?? 'unknown'} section`;
@@ -65,8 +79,8 @@ export function readSections(bytes: Uint8Array): readonly Section[] {
     if (id === 0) {
       sections.push({ id, start, end, name: new ByteReader(bytes, sectionName(0), start, end).name(maxNameBytes) });
     } else {
-      if (order[id]! <= last) here.fail('it is repeated or out of order');
-      last = order[id]!;
+      if (sectionOrder(id) <= last) here.fail('it is repeated or out of order');
+      last = sectionOrder(id);
       sections.push({ id, start, end });
     }
     reader.at = end;

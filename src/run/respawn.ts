@@ -5,6 +5,8 @@ import { runnerFlags } from '../runner/launch.ts';
 
 /** The flag without which modules are not run: see `runnerFlags`. */
 const telltale = '--disable-wasm-trap-handler';
+/** How long the child has to say that it heard a signal, in milliseconds. */
+const hearingMs = 1_000;
 const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 /**
@@ -17,7 +19,18 @@ export function respawned(): Promise<number | undefined> {
   const child = spawn(process.execPath, [...process.execArgv, ...runnerFlags(), script!, ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   });
-  const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
+  let killed: number | undefined;
+  let heard = false;
+  child.on('message', () => (heard = true));
+  const pass = (signal: NodeJS.Signals): void => {
+    child.kill(signal);
+    // One that is held by a module in an endless loop hears no signal.
+    setTimeout(() => {
+      if (heard) return;
+      killed = 128 + constants.signals[signal];
+      child.kill('SIGKILL');
+    }, hearingMs).unref();
+  };
   for (const signal of forwarded) process.on(signal, pass);
   return new Promise<number>((resolve, reject) => {
     child.once('error', (cause) =>
@@ -25,7 +38,7 @@ export function respawned(): Promise<number | undefined> {
     );
     child.once('exit', (code, signal) => {
       for (const name of forwarded) process.off(name, pass);
-      resolve(code ?? 128 + constants.signals[signal!]);
+      resolve(killed ?? code ?? 128 + constants.signals[signal!]);
     });
   });
 }

@@ -2,7 +2,7 @@ import type { HostInterface } from '../../hostcalls/guest.ts';
 import { errorLine } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { formatBytes } from '../base/quantity.ts';
-import { hostModule, startExport } from '../precompile/description.ts';
+import { hostModule, refusedExport, startExport } from '../precompile/description.ts';
 import { ExecutorError } from './executor-error.ts';
 import { GarbageHints } from './garbage-hints.ts';
 import { ImportTable } from './imports.ts';
@@ -110,7 +110,15 @@ export class Executor {
   }
 
   async #ended(instance: Instance, error: unknown, options: StartOptions): Promise<void> {
-    if (error !== undefined && error !== uncatchable) instance.ending ??= { kind: 'trap', message: trapMessage(error) };
+    if (error !== undefined && error !== uncatchable) {
+      const message = trapMessage(error);
+      instance.ending ??= memoryRefused(instance)
+        ? {
+            kind: 'outOfMemory',
+            message: `its memory could not grow past ${formatBytes(options.memoryLimitBytes)} (${message})`,
+          }
+        : { kind: 'trap', message };
+    }
     const ending = (instance.ending ??= { kind: 'exit', code: 0 });
     try {
       await instance.close();
@@ -137,4 +145,10 @@ function memoryLimit(
     );
   }
   return { initial: memory.minPages, maximum: Math.min(limitPages, memory.maxPages ?? maxPages) };
+}
+
+/** Noted by the precompiled module itself. */
+function memoryRefused({ exports }: Instance): boolean {
+  const refused = exports[refusedExport];
+  return refused instanceof WebAssembly.Global && refused.value === 1;
 }

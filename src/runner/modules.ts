@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { errorLine } from '../base/errors.ts';
+import { errorLine, systemCode } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { descriptionSection, parseDescription, type ModuleDescription } from '../precompile/description.ts';
 import { ExecutorError } from './executor-error.ts';
@@ -57,7 +57,9 @@ async function load(path: string): Promise<LoadedModule> {
     if (size > maxFileBytes) throw new Error(`it has ${size} bytes`);
     module = await WebAssembly.compile((await file.readFile()) as Uint8Array<ArrayBuffer>);
   } catch (cause) {
+    const hidden = systemCode(cause) === 'EACCES';
     throw new ExecutorError('CreateContainerError', `the module can't be loaded: ${printable(errorLine(cause))}`, {
+      ...(hidden && { remedy: "let the runner's user pass every folder above it (chmod o+x)" }),
       cause,
     });
   }

@@ -81,10 +81,11 @@ class Scheduler<T extends Task> {
     while (outerWaits?.length) outerWaits.pop()!.reject(uncatchable);
   }
 
+  /** Not at once: `wake` may be called from within a guest that was called from outside, whose caller sets `current` back. */
   #start(): void {
     this.#running = true;
     this.#turnStarted = performance.now();
-    this.#next();
+    queueMicrotask(this.#next);
   }
 
   #next = (): void => {

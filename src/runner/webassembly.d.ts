@@ -19,6 +19,9 @@ declare namespace WebAssembly {
     readonly buffer: ArrayBuffer;
     grow(pages: number): number;
   }
+  class Global {
+    value: unknown;
+  }
   /** An import that parks the whole stack of the guest until the promise settles. */
   class Suspending {
     constructor(call: (...args: never[]) => unknown);
