@@ -69,10 +69,18 @@ function fail(error: unknown): void {
   process.exitCode = 1;
 }
 
+/** Flags, JSPI and addons belong to one version of Node: under another one they fail in ways nobody understands. */
+function checkNode(): void {
+  if (process.versions.node.startsWith('26.')) return;
+  process.stderr.write(`error: loamlet needs Node.js 26, this is ${process.versions.node}: run scripts/loamlet\n`);
+  process.exit(1);
+}
+
 // A reader that has gone away (`loamlet status | head`) is no error of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit();
   throw error;
 });
 
+checkNode();
 await program().parseAsync(process.argv).catch(fail);

@@ -21,7 +21,7 @@ import type { PodEvent } from './pods/pod-worker.ts';
 import { RunnerDesk } from './pods/runner-desk.ts';
 import { StaticSource } from './pods/static-source.ts';
 import { Precompiler } from './precompile/precompiler.ts';
-import { RunnerSupervisor } from './runner/supervisor.ts';
+import { RunnerSupervisor, type RunnerMemory } from './runner/supervisor.ts';
 import { Database } from './store/database.ts';
 import { PodRecords } from './store/pod-records.ts';
 import { RunnerRecords } from './store/runner-records.ts';
@@ -98,7 +98,7 @@ export class Node {
         directory: runDirectory,
         user: this.#config.runner.user,
         unresponsiveMs: this.#config.runner.unresponsiveSeconds * 1000,
-        records: new RunnerRecords(database),
+        records: this.#runnerMemory(database),
         receiver: desk,
         log: this.#log.child({ part: 'runner' }),
       }),
@@ -106,6 +106,19 @@ export class Node {
     this.#manager = await this.#openPods(database, logs, desk);
     await this.#joinCluster(logs);
     await this.#openStaticPods();
+  }
+
+  /** A runner that is forgotten will repeat no publish. */
+  #runnerMemory(database: Database): RunnerMemory {
+    const records = new RunnerRecords(database);
+    return {
+      all: () => records.all(),
+      save: (record) => records.save(record),
+      remove: (id) => {
+        records.remove(id);
+        this.#outbox?.forget(id);
+      },
+    };
   }
 
   async #openBroker(database: Database): Promise<Outbox | undefined> {
