@@ -162,8 +162,9 @@ export class PodManager {
     const event = message.type === 'exited' ? ({ type: 'exited', exit: exitOf(message) } as const) : message;
     const worker = this.#runs.get(message.id);
     if (worker?.deliver(message.id, event) === true) return;
-    // A run of a pod that is gone: late news, and nobody else will say so.
+    // A run that no pod owns: late news, or one begun too late; nobody else will say so.
     if (message.type === 'exited' || message.type === 'startFailed') this.#services.forget(message.id);
+    else if (message.type === 'started') this.#services.stop(message.id, 0);
   }
 
   runnerLost(message: string): void {
@@ -259,7 +260,10 @@ export class PodManager {
       prepare: (...args) => this.#options.prepare(...args),
       start: (worker, container) => {
         this.#runs.set(container.id, worker);
-        this.#journal.next(() => runner.start(container));
+        // A runner that was lost meanwhile has taken this run with it: the next one must not begin it.
+        this.#journal.next(() => {
+          if (this.#runs.has(container.id)) runner.start(container);
+        });
       },
       stop: (id, graceMs) => this.#journal.next(() => runner.stop(id, graceMs)),
       forget: (id) => {

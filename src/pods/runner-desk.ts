@@ -1,7 +1,9 @@
 import type { Grant } from '../../hostcalls/grant.ts';
+import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { Outbox } from '../mqtt/outbox.ts';
 import type { ContainerId, LogEntry, PublishResult } from '../runner/protocol.ts';
+import type { LogRun } from './logs/log-folder.ts';
 import type { LogWriter } from './logs/log-writer.ts';
 import type { PodManager, RunNews } from './pod-manager.ts';
 import { storePublishes, type Published } from './publish-gate.ts';
@@ -29,6 +31,8 @@ export class RunnerDesk {
   #manager: PodManager | undefined;
   /** The last log write of each run that is not done yet. */
   readonly #writing = new Map<ContainerId, Promise<void>>();
+  /** Exits that wait for their logs. */
+  readonly #telling = new Set<Promise<void>>();
 
   constructor(options: RunnerDeskOptions) {
     this.#options = options;
@@ -45,11 +49,21 @@ export class RunnerDesk {
       return;
     }
     const run = this.#manager?.logRunOf(message.id);
-    const written = this.#writing.get(message.id) ?? Promise.resolve();
-    void written.then(async () => {
-      if (run !== undefined) await this.#options.logs.end(run);
+    const telling = this.#endLog(message.id, run).then(() => {
+      this.#telling.delete(telling);
       this.#manager?.news(message);
     });
+    this.#telling.add(telling);
+  }
+
+  /** Never rejects: an exit is told whatever became of the log. */
+  async #endLog(id: ContainerId, run: LogRun | undefined): Promise<void> {
+    try {
+      await this.#writing.get(id);
+      if (run !== undefined) await this.#options.logs.end(run);
+    } catch (error) {
+      this.#options.log.error({ container: id, error: errorLine(error) }, 'the end of a log is lost');
+    }
   }
 
   /** Resolves when the bytes are in the log files; the runner holds back until then. */
@@ -66,8 +80,11 @@ export class RunnerDesk {
       pieces.map(({ entry, bytes }) => ({ stream: entry.stream, atMs: entry.atMs, bytes })),
     );
     this.#writing.set(id, writing);
-    await writing;
-    if (this.#writing.get(id) === writing) this.#writing.delete(id);
+    try {
+      await writing;
+    } finally {
+      if (this.#writing.get(id) === writing) this.#writing.delete(id);
+    }
   }
 
   publishes(runnerId: string, published: readonly Published[]): Promise<PublishResult[]> {
@@ -81,7 +98,13 @@ export class RunnerDesk {
 
   /** Every run has ended with it, and so have their logs. */
   async runnerLost(message: string): Promise<void> {
-    await this.#options.logs.endAll();
+    // What ended by itself before ended as it said.
+    await Promise.all(this.#telling);
+    try {
+      await this.#options.logs.endAll();
+    } catch (error) {
+      this.#options.log.error({ error: errorLine(error) }, 'the end of the logs is lost');
+    }
     this.#manager?.runnerLost(message);
   }
 }

@@ -801,6 +801,38 @@ describe('when the runner is lost', () => {
     expect(world.events).toHaveLength(1);
   });
 
+  it('what was not yet asked of it is not begun by the next', async () => {
+    const world = new PodWorld({ slowPrepare: true });
+    world.manager.upsert('api', podObject());
+    await world.settle();
+    world.preparations[0]?.resolve();
+    // As far as `starting`, but not to the end of the turn.
+    for (let microtask = 0; microtask < 5; microtask++) await Promise.resolve();
+    expect([...(world.manager.find('default', 'soil')?.ids() ?? [])]).toHaveLength(1);
+    world.manager.runnerLost('gone');
+    await world.settle();
+    expect(world.starts).toEqual([]);
+    expect(world.state('soil')).toBe('waiting CreateContainerError');
+  });
+
+  it('a run that no pod owns is stopped when it shows itself, and forgotten', async () => {
+    const world = new PodWorld();
+    world.manager.news({ type: 'started', id: 'stray', startedAtMs: 0 });
+    await world.settle();
+    expect(world.told()).toEqual(['stop stray 0']);
+    world.manager.news({
+      type: 'exited',
+      id: 'stray',
+      startedAtMs: 0,
+      finishedAtMs: 1,
+      exitCode: 143,
+      reason: 'Error',
+      message: '',
+    });
+    await world.settle();
+    expect(world.told()).toEqual(['forget stray']);
+  });
+
   it('late words of the lost one change nothing', async () => {
     const world = await running();
     const lost = world.exit('soil/c', 0);
