@@ -13,10 +13,17 @@ const chip = new Ads1115Chip();
 chip.inputs.splice(0, 4, 0.1, 2, 0.2, 0.3);
 adapter.chips.set(address, chip);
 
+await using processes = new AsyncDisposableStack();
 const run = (device: string): Loamlet =>
-  new Loamlet(program, ['run', '--env', 'INTERVAL_MS=100', '--device', device, module]);
-await using sensor = run(`soil-moisture=ads1115:${adapter.bus},${address},${channel},dry=2.8V,wet=1.2V`);
-const world: LabWorld = { adapter, chip, sensor, run };
+  processes.use(new Loamlet(program, ['run', '--env', 'INTERVAL_MS=100', '--device', device, module]));
+const sensor = run(`soil-moisture=ads1115:${adapter.bus},${address},${channel},dry=2.8V,wet=1.2V`);
+let absent: ReturnType<LabWorld['refused']> | undefined;
+const refused = () =>
+  (absent ??= {
+    chip: run(`soil-moisture=ads1115:${adapter.bus},${address + 1}`),
+    bus: run('soil-moisture=ads1115:9'),
+  });
+const world: LabWorld = { adapter, chip, sensor, refused };
 
 const results: { name: string; error?: string }[] = [];
 for (const check of checks) {
