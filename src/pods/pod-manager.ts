@@ -4,12 +4,14 @@ import type { Logger } from '../observe/logger.ts';
 import type { ContainerId, ContainerReport, ContainerStart, RunnerMessage } from '../runner/protocol.ts';
 import { admit, type Holders, type NodePolicy } from './admission.ts';
 import type { LogRun } from './logs/log-folder.ts';
+import { exitOf } from './container-exit.ts';
 import { parsePod } from './parse-pod.ts';
 import { podLabel, type ContainerSpec, type Pod } from './pod.ts';
 import { PodJournal, type SavedPod } from './pod-journal.ts';
 import type { PodStatus } from './pod-status.ts';
 import type { PodEvent, PodRecord, PodServices, PreparedModule } from './pod-services.ts';
-import { PodWorker, exitOf } from './pod-worker.ts';
+import { PodWorker } from './pod-worker.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 /** The runner, as the pods see it; it may be another process after each crash. */
 export interface RunnerPort {
@@ -55,9 +57,6 @@ interface Entry {
   again?: unknown;
 }
 
-/** Pods without room that are remembered; what comes after waits for its source to name it again. */
-const maxTurnedAway = 10_000;
-
 /** Every pod of the node: takes what sources and runner say to the right worker, and what workers change to disk and API. */
 export class PodManager {
   readonly #options: PodManagerOptions;
@@ -65,8 +64,7 @@ export class PodManager {
   readonly #health = new Map<string, { readonly healthy: boolean; readonly message: string }>();
   /** Runs that the runner was told of and has not been told to forget. */
   readonly #runs = new Map<ContainerId, PodWorker>();
-  /** Pods for which there was no room; each is tried again when another goes. */
-  readonly #turnedAway = new Map<string, { readonly source: Pod['source']; readonly manifest: unknown }>();
+  readonly #turnedAway = new WaitingRoom();
   readonly #services: PodServices;
   readonly #journal: PodJournal;
 
@@ -114,9 +112,7 @@ export class PodManager {
     for (const [uid, entry] of this.#entries) {
       if (entry.worker.pod.source === source && !uids.has(uid)) this.#vanish(entry);
     }
-    for (const [uid, pod] of this.#turnedAway) {
-      if (pod.source === source && !uids.has(uid)) this.#turnedAway.delete(uid);
-    }
+    this.#turnedAway.keep(source, uids);
   }
 
   /** A new pod, or a newer version of one. Returns its uid, or undefined when it has none to speak of. */
@@ -145,7 +141,7 @@ export class PodManager {
       this.#turnAway(pod, manifest);
       return pod.uid;
     }
-    this.#turnedAway.delete(pod.uid);
+    this.#turnedAway.remove(pod.uid);
     this.#options.log.info({ pod: podLabel(pod), source }, 'pod added');
     this.#add(manifest, pod, undefined).begin(new Map());
     return pod.uid;
@@ -153,7 +149,7 @@ export class PodManager {
 
   /** The object is gone from the API. */
   deleted(uid: string): void {
-    this.#turnedAway.delete(uid);
+    this.#turnedAway.remove(uid);
     const entry = this.#entries.get(uid);
     if (entry !== undefined) this.#vanish(entry);
   }
@@ -193,12 +189,12 @@ export class PodManager {
 
   grantOf(id: ContainerId): { readonly pod: Pod; readonly grant: Grant } | undefined {
     const worker = this.#runs.get(id);
-    const grant = worker?.grantOf(id);
+    const grant = worker?.state.grantOf(id);
     return worker === undefined || grant === undefined ? undefined : { pod: worker.pod, grant };
   }
 
   logRunOf(id: ContainerId): LogRun | undefined {
-    return this.#runs.get(id)?.logRunOf(id);
+    return this.#runs.get(id)?.state.logRunOf(id);
   }
 
   /** The newest pod of the name: an older one may still be on its way out. */
@@ -227,16 +223,13 @@ export class PodManager {
   #add(manifest: unknown, pod: Pod, record: PodRecord | undefined): PodWorker {
     const worker = new PodWorker(pod, this.#services, record);
     this.#entries.set(pod.uid, { worker, manifest, sent: '' });
-    for (const id of worker.ids()) this.#runs.set(id, worker);
+    for (const id of worker.state.ids()) this.#runs.set(id, worker);
     return worker;
   }
 
   #turnAway(pod: Pod, manifest: unknown): void {
     const { maxPods, log } = this.#options;
-    const isNews = !this.#turnedAway.has(pod.uid);
-    if (!isNews || this.#turnedAway.size < maxTurnedAway)
-      this.#turnedAway.set(pod.uid, { source: pod.source, manifest });
-    if (!isNews) return;
+    if (!this.#turnedAway.add(pod, manifest)) return;
     log.warn({ pod: podLabel(pod), maxPods }, 'pod not started: the node is full');
     this.#options.event(pod, undefined, {
       eventType: 'Warning',
@@ -300,13 +293,13 @@ export class PodManager {
     this.#entries.delete(pod.uid);
     this.#journal.removed(pod.uid);
     this.#options.log.info({ pod: podLabel(pod) }, 'pod removed');
-    if (pod.source === 'api') this.#options.finalize(pod, worker.status());
+    if (pod.source === 'api') this.#options.finalize(pod, worker.state.status());
     this.#options.forgotten(pod);
     if (again !== undefined) this.upsert(pod.source, again);
-    for (const [uid, { source, manifest }] of this.#turnedAway) {
-      if (this.#entries.size >= this.#options.maxPods) break;
-      this.#turnedAway.delete(uid);
-      this.upsert(source, manifest);
+    while (this.#entries.size < this.#options.maxPods) {
+      const next = this.#turnedAway.next();
+      if (next === undefined) break;
+      this.upsert(next.source, next.manifest);
     }
   }
 
@@ -316,12 +309,12 @@ export class PodManager {
     if (entry === undefined) return undefined;
     const { worker, manifest } = entry;
     const { pod } = worker;
-    const status = worker.status();
+    const status = worker.state.status();
     const text = JSON.stringify(status);
     if (text !== entry.sent) {
       entry.sent = text;
       this.#journal.next(() => this.#options.status(pod, status));
     }
-    return { uid, namespace: pod.namespace, name: pod.name, source: pod.source, manifest, record: worker.record };
+    return { uid, namespace: pod.namespace, name: pod.name, source: pod.source, manifest, record: worker.state.record };
   }
 }

@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { DeviceGrant, Grant } from '../../hostcalls/grant.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Grant } from '../../hostcalls/grant.ts';
 import { LoamletError, errorLine } from '../base/errors.ts';
 import type { PodLine } from '../observe/node-status.ts';
-import type { ContainerExit, ContainerId, ContainerReport } from '../runner/protocol.ts';
+import type { ContainerId, ContainerReport } from '../runner/protocol.ts';
+import { exitOf, lostExit } from './container-exit.ts';
 import { newContainer, step, type Container, type ContainerEffect, type ContainerEvent } from './container-machine.ts';
 import { containerStart, memoryLimit } from './container-start.ts';
 import { Deadline } from './deadline.ts';
-import type { LogRun } from './logs/log-folder.ts';
-import { logLocation, type LogLocation } from './logs/log-location.ts';
-import { PodGrants } from './pod-grants.ts';
-import { podLine } from './pod-line.ts';
-import type { Deletion, Pod } from './pod.ts';
-import { podStatus, type HeldDevice, type PodCondition, type PodStatus, type PodView } from './pod-status.ts';
+import { graceLeftMs, isSooner } from './deletion.ts';
+import type { LogLocation } from './logs/log-location.ts';
+import type { Pod } from './pod.ts';
+import { PodState } from './pod-state.ts';
 import type { PodRecord, PodServices, PreparedModule } from './pod-services.ts';
 
 export type { PodEvent, PodRecord, PodServices, PreparedModule } from './pod-services.ts';
@@ -21,13 +21,8 @@ export type { PodEvent, PodRecord, PodServices, PreparedModule } from './pod-ser
  * but its own timers, so a pod whose registry hangs holds up no other.
  */
 export class PodWorker {
-  #pod: Pod;
+  readonly state: PodState;
   readonly #services: PodServices;
-  readonly #startTimeMs: number;
-  #containers: Container[];
-  readonly #grants: PodGrants;
-  #conditions: readonly PodCondition[];
-  #failure: PodView['failure'];
   #removing = false;
   #reportedGone = false;
   readonly #timers = new Map<number, NodeJS.Timeout>();
@@ -37,33 +32,12 @@ export class PodWorker {
   readonly #prepared = new Map<ContainerId, { readonly module: PreparedModule; readonly grant: Grant }>();
 
   constructor(pod: Pod, services: PodServices, record?: PodRecord) {
-    this.#pod = pod;
     this.#services = services;
-    this.#startTimeMs = record?.startTimeMs ?? services.now();
-    this.#containers = pod.containers.map((_, index) => record?.containers[index] ?? newContainer);
-    this.#grants = new PodGrants(pod.containers.length, record?.grants);
-    this.#conditions = record?.conditions ?? [];
-    this.#failure = record?.failure;
+    this.state = new PodState(pod, services, record);
   }
 
   get pod(): Pod {
-    return this.#pod;
-  }
-
-  get record(): PodRecord {
-    const failure = this.#failure;
-    return {
-      startTimeMs: this.#startTimeMs,
-      containers: this.#containers,
-      conditions: this.#conditions,
-      grants: this.#grants.saved,
-      ...(failure === undefined ? {} : { failure }),
-    };
-  }
-
-  /** True once every container has ended for good. */
-  get over(): boolean {
-    return this.#containers.every((container) => container.state.type === 'ended');
+    return this.state.pod;
   }
 
   /** True once the pod is to go. */
@@ -71,60 +45,19 @@ export class PodWorker {
     return this.#removing;
   }
 
-  /** Names of the devices the pod holds now. A pod that is over holds none. */
-  *heldDevices(): Iterable<string> {
-    if (this.over) return;
-    for (const { device } of this.#grants.devices.flat()) yield device.name;
-  }
-
-  /** The grant of a run of one of its containers. */
-  grantOf(id: ContainerId): Grant | undefined {
-    const index = this.#indexOf(id);
-    return index === undefined ? undefined : this.#grants.of(index);
-  }
-
-  /** Container ids of runs that the runner should know. */
-  *ids(): Iterable<ContainerId> {
-    for (const { state } of this.#containers) if ('id' in state) yield state.id;
-  }
-
-  /** Where the log of a run belongs; undefined when the run is not this pod's. */
-  logRunOf(id: ContainerId): LogRun | undefined {
-    const index = this.#indexOf(id);
-    const container = index === undefined ? undefined : this.#pod.containers[index];
-    const restart = index === undefined ? undefined : this.#containers[index]?.restartCount;
-    if (container === undefined || restart === undefined) return undefined;
-    const { namespace, name: pod, uid } = this.#pod;
-    return { namespace, pod, uid, container: container.name, restart };
+  /** Names of the devices the pod holds now. */
+  heldDevices(): Iterable<string> {
+    return this.state.heldDevices();
   }
 
   /** Which logs a container has; undefined when the pod has no such container. */
   logLocation(name: string): LogLocation | undefined {
-    const container = this.#containers[this.#pod.containers.findIndex((spec) => spec.name === name)];
-    return container === undefined ? undefined : logLocation(this.#pod.uid, container);
+    return this.state.logLocation(name);
   }
 
   /** For `loamlet status`. */
   summary(): PodLine {
-    return podLine(this.#view());
-  }
-
-  /** The status to publish now. */
-  status(): PodStatus {
-    const status = podStatus(this.#view(), this.#conditions, this.#services.hostIP(), this.#services.now());
-    this.#conditions = status.conditions;
-    return status;
-  }
-
-  #view(): PodView {
-    const held = ({ device }: DeviceGrant): HeldDevice => ({ ...device, ...this.#services.deviceHealth(device.name) });
-    return {
-      pod: this.#pod,
-      startTimeMs: this.#startTimeMs,
-      containers: this.#containers,
-      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
-      devices: this.#grants.devices.map((devices) => devices.map(held)),
-    };
+    return this.state.line;
   }
 
   /**
@@ -132,15 +65,15 @@ export class PodWorker {
    * knows has ended with it.
    */
   begin(reports: ReadonlyMap<ContainerId, ContainerReport>): void {
-    const idle = [...this.#containers.keys()].filter((index) => {
-      const { type } = this.#containers[index]?.state ?? {};
+    const idle = [...this.state.containers.keys()].filter((index) => {
+      const { type } = this.state.containers[index]?.state ?? {};
       return type === 'waiting' || type === 'preparing';
     });
-    this.#containers.forEach(({ state }, index) => {
+    this.state.containers.forEach(({ state }, index) => {
       if ('id' in state) this.#adopt(index, state, reports.get(state.id));
     });
     this.#reviewGrants();
-    this.update(this.#pod);
+    this.update(this.pod);
     this.#setDeadline();
     for (const index of idle) this.#beginAgain(index);
     this.#services.changed(this);
@@ -148,14 +81,14 @@ export class PodWorker {
 
   /** A newer version of the pod's object. */
   update(pod: Pod): void {
-    const before = this.#pod;
-    this.#pod = pod;
+    const before = this.pod;
+    this.state.pod = pod;
     if (pod.activeDeadlineSeconds !== before.activeDeadlineSeconds) this.#setDeadline();
-    if (pod.generation !== before.generation || !sameStrings(pod.annotations, before.annotations))
+    if (pod.generation !== before.generation || !isDeepStrictEqual(pod.annotations, before.annotations))
       this.#services.changed(this);
     const { deletion } = pod;
     if (deletion === undefined || (this.#removing && !isSooner(deletion, before.deletion))) return;
-    this.remove(Math.max(0, Math.min(deletion.graceSeconds * 1000, deletion.deadlineMs - this.#services.now())));
+    this.remove(graceLeftMs(deletion, this.#services.now()));
   }
 
   /** Stops everything; `gone` follows when it has ended. */
@@ -167,7 +100,7 @@ export class PodWorker {
 
   /** What the runner says of one of the pod's runs. False when the run is not this pod's. */
   deliver(id: ContainerId, event: ContainerEvent): boolean {
-    const index = this.#indexOf(id);
+    const index = this.state.indexOf(id);
     if (index === undefined) return false;
     this.#send(index, event);
     return true;
@@ -175,7 +108,7 @@ export class PodWorker {
 
   /** The runner is gone and every run with it. */
   runnerLost(message: string): void {
-    this.#containers.forEach(({ state }, index) => {
+    this.state.containers.forEach(({ state }, index) => {
       if ('id' in state) this.#lose(index, state, message);
     });
   }
@@ -183,8 +116,8 @@ export class PodWorker {
   /** A device has become free: a container that waits for a grant need not wait for its back-off. */
   recheck(): void {
     if (this.#abort.signal.aborted) return;
-    this.#containers.forEach(({ state }, index) => {
-      if (state.type !== 'waiting' || state.reason !== 'GrantDenied' || !this.#pod.containers[index]?.devices.size)
+    this.state.containers.forEach(({ state }, index) => {
+      if (state.type !== 'waiting' || state.reason !== 'GrantDenied' || !this.pod.containers[index]?.devices.size)
         return;
       clearTimeout(this.#timers.get(index));
       this.#timers.delete(index);
@@ -205,33 +138,28 @@ export class PodWorker {
     this.#services.changed(this);
   }
 
-  #indexOf(id: ContainerId): number | undefined {
-    const index = this.#containers.findIndex(({ state }) => 'id' in state && state.id === id);
-    return index < 0 ? undefined : index;
-  }
-
   #stopAll(graceMs: number): void {
-    this.#containers.forEach((_, index) => this.#send(index, { type: 'stop', graceMs }));
+    this.state.containers.forEach((_, index) => this.#send(index, { type: 'stop', graceMs }));
   }
 
   #send(index: number, event: ContainerEvent): void {
-    const before = this.#containers[index];
+    const before = this.state.containers[index];
     if (before === undefined) return;
-    const { container, effects } = step(before, event, this.#pod.restartPolicy);
+    const { container, effects } = step(before, event, this.pod.restartPolicy);
     if (container === before && effects.length === 0) return;
-    const wasOver = this.over;
-    this.#containers[index] = container;
+    const wasOver = this.state.over;
+    this.state.containers[index] = container;
     if (container !== before) this.#services.changed(this);
     for (const effect of effects) this.#perform(index, effect);
-    if (this.over && !wasOver) {
+    if (this.state.over && !wasOver) {
       this.#deadline?.[Symbol.dispose]();
-      if (this.#grants.devices.flat().length > 0) this.#services.freed();
+      if (this.state.grants.devices.flat().length > 0) this.#services.freed();
     }
     this.#settle();
   }
 
   #settle(): void {
-    if (!this.over || !this.#removing || this.#reportedGone) return;
+    if (!this.state.over || !this.#removing || this.#reportedGone) return;
     this.#reportedGone = true;
     this.leave();
     this.#services.gone(this);
@@ -251,7 +179,7 @@ export class PodWorker {
       case 'wait':
         return this.#wait(index, effect.ms);
       case 'event':
-        return this.#services.event(this.#pod, this.#pod.containers[index]?.name, effect);
+        return this.#services.event(this.pod, this.pod.containers[index]?.name, effect);
       default:
         return effect satisfies never;
     }
@@ -269,11 +197,11 @@ export class PodWorker {
 
   async #prepare(index: number): Promise<void> {
     try {
-      const spec = this.#pod.containers[index];
-      if (spec === undefined || this.#pod.problems.length > 0) throw configError(this.#pod.problems);
+      const spec = this.pod.containers[index];
+      if (spec === undefined || this.pod.problems.length > 0) throw configError(this.pod.problems);
       const grant = this.#admit(index);
       const { signal } = this.#abort;
-      const module = await this.#services.prepare(this.#pod, spec, grant, memoryLimit(spec, this.#services), signal);
+      const module = await this.#services.prepare(this.pod, spec, grant, memoryLimit(spec, this.#services), signal);
       if (signal.aborted) return;
       const id = randomUUID();
       this.#prepared.set(id, { module, grant });
@@ -287,21 +215,21 @@ export class PodWorker {
   }
 
   #admit(index: number): Grant {
-    const grant = this.#grants.next(
+    const grant = this.state.grants.next(
       index,
-      (current) => this.#services.admit(this.#pod, current),
-      (container) => this.#containers[container]?.state.type === 'waiting',
+      (current) => this.#services.admit(this.pod, current),
+      (container) => this.state.containers[container]?.state.type === 'waiting',
     );
     if (grant === undefined) throw configError([]);
     return grant;
   }
 
   #start(index: number, id: ContainerId): void {
-    const spec = this.#pod.containers[index];
+    const spec = this.pod.containers[index];
     const prepared = this.#prepared.get(id);
     if (spec === undefined || prepared === undefined) return;
     const { module, grant } = prepared;
-    this.#services.start(this, containerStart(id, this.#pod, spec, module, grant, this.#services));
+    this.#services.start(this, containerStart(id, this.pod, spec, module, grant, this.#services));
   }
 
   /**
@@ -310,21 +238,22 @@ export class PodWorker {
    * says why not.
    */
   #reviewGrants(): void {
-    const running = [...this.#containers.keys()].filter((index) => 'id' in (this.#containers[index]?.state ?? {}));
-    for (const { index, why } of this.#grants.review(running, (current) => this.#services.admit(this.#pod, current))) {
-      const { state } = this.#containers[index] ?? newContainer;
+    const { grants, running } = this.state;
+    for (const { index, why } of grants.review(running, (current) => this.#services.admit(this.pod, current))) {
+      const { state } = this.state.containers[index] ?? newContainer;
       if (!('id' in state) || state.type === 'stopping') continue;
       const message = `Stopping module: ${why}`;
       this.#perform(index, { type: 'event', eventType: 'Warning', reason: 'GrantChanged', message });
-      this.#services.stop(state.id, this.#pod.terminationGraceSeconds * 1000);
+      this.#services.stop(state.id, this.pod.terminationGraceSeconds * 1000);
     }
   }
 
   #beginAgain(index: number): void {
-    const container = this.#containers[index];
+    const container = this.state.containers[index];
     if (container === undefined) return;
     const { state } = container;
-    if (state.type === 'preparing') this.#containers[index] = { ...container, state: { ...state, type: 'waiting' } };
+    if (state.type === 'preparing')
+      this.state.containers[index] = { ...container, state: { ...state, type: 'waiting' } };
     this.#send(index, { type: 'due' });
   }
 
@@ -341,7 +270,7 @@ export class PodWorker {
       this.#send(index, { type: 'started', startedAtMs: report.startedAtMs });
     } else if (state.type === 'stopping') {
       // The request may have been lost with the agent.
-      this.#services.stop(state.id, this.#pod.terminationGraceSeconds * 1000);
+      this.#services.stop(state.id, this.pod.terminationGraceSeconds * 1000);
     }
   }
 
@@ -351,49 +280,32 @@ export class PodWorker {
       this.#send(index, { type: 'startFailed', reason: 'CreateContainerError', message });
       return;
     }
-    const finishedAtMs = this.#services.now();
-    const startedAtMs = state.startedAtMs ?? finishedAtMs;
-    const exit: ContainerExit = { startedAtMs, finishedAtMs, exitCode: 137, reason: 'Error', message };
+    const exit = lostExit(state.startedAtMs, this.#services.now(), message);
     this.#send(index, { type: 'exited', exit });
   }
 
   #setDeadline(): void {
     this.#deadline?.[Symbol.dispose]();
-    const seconds = this.#pod.activeDeadlineSeconds;
-    if (seconds === undefined || this.over || this.#failure !== undefined) return;
-    const leftMs = this.#startTimeMs + seconds * 1000 - this.#services.now();
+    const seconds = this.pod.activeDeadlineSeconds;
+    if (seconds === undefined || this.state.over || this.state.failure !== undefined) return;
+    const leftMs = this.state.startTimeMs + seconds * 1000 - this.#services.now();
     if (leftMs <= 0) this.#deadlineExceeded();
     else this.#deadline = new Deadline(leftMs, () => this.#deadlineExceeded());
   }
 
   #deadlineExceeded(): void {
-    this.#failure = {
+    this.state.failure = {
       reason: 'DeadlineExceeded',
       message: 'Pod was active on the node longer than the specified deadline',
     };
-    this.#services.event(this.#pod, undefined, {
+    this.#services.event(this.pod, undefined, {
       eventType: 'Normal',
       reason: 'DeadlineExceeded',
-      message: this.#failure.message,
+      message: this.state.failure.message,
     });
-    this.#stopAll(this.#pod.terminationGraceSeconds * 1000);
+    this.#stopAll(this.pod.terminationGraceSeconds * 1000);
     this.#services.changed(this);
   }
-}
-
-/** Without what else a report or a message says. */
-export function exitOf({ startedAtMs, finishedAtMs, exitCode, reason, message }: ContainerExit): ContainerExit {
-  return { startedAtMs, finishedAtMs, exitCode, reason, message };
-}
-
-function isSooner(deletion: Deletion, before: Deletion | undefined): boolean {
-  if (before === undefined) return true;
-  return deletion.graceSeconds < before.graceSeconds || deletion.deadlineMs < before.deadlineMs;
-}
-
-function sameStrings(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
 function configError(problems: readonly string[]): LoamletError {

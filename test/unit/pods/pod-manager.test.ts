@@ -808,7 +808,7 @@ describe('when the runner is lost', () => {
     world.preparations[0]?.resolve();
     // As far as `starting`, but not to the end of the turn.
     for (let microtask = 0; microtask < 5; microtask++) await Promise.resolve();
-    expect([...(world.manager.find('default', 'soil')?.ids() ?? [])]).toHaveLength(1);
+    expect([...(world.manager.find('default', 'soil')?.state.ids() ?? [])]).toHaveLength(1);
     world.manager.runnerLost('gone');
     await world.settle();
     expect(world.starts).toEqual([]);
