@@ -63,7 +63,8 @@ ensure_modules() {
     say "building the $addon addon"
     gyp=$(npm_dir)/node_modules/node-gyp/bin/node-gyp.js
     log=$root/.tools/gyp-$addon.log
-    (cd "$root/node_modules/$addon" && node "$gyp" rebuild --nodedir="$node_home") >"$log" 2>&1 || die "building $addon failed: $(tail -n 3 "$log")  (see $log)"
+    # The environment outranks the flag: a person's own npm settings may name the headers of another Node.
+    (cd "$root/node_modules/$addon" && npm_config_nodedir=$node_home node "$gyp" rebuild --nodedir="$node_home") >"$log" 2>&1 || die "building $addon failed: $(tail -n 3 "$log")  (see $log)"
     touch "$root/node_modules/$addon/build/Release/.loamlet-built"
   done
 }

@@ -6,7 +6,7 @@ import { MqttError } from './errors.ts';
 import { MqttLink, type LinkStatus } from './link.ts';
 import { MemorySource } from './memory-source.ts';
 import type { Qos } from './source.ts';
-import { topicFault } from './topic.ts';
+import { topicFault } from '../../hostcalls/topics.ts';
 
 export interface DirectPublisherOptions extends BrokerOptions {
   /** @default `loamlet-run-` and the process id */

@@ -1,5 +1,5 @@
 import type { Qos } from './source.ts';
-import { topicFault } from './topic.ts';
+import { topicFault } from '../../hostcalls/topics.ts';
 
 /** A publish of a module, its topic complete and allowed by the agent's copy of the grant. */
 export interface OutboxItem {
