@@ -145,7 +145,7 @@ test.each([
   ['garden/#', 'wildcard'],
   ['$SYS/broker', '\\$'],
   ['a\u0000b', 'control'],
-  ['a\ud800b', 'UTF-8'],
+  ['a\ud800b', 'Unicode'],
   ['x'.repeat(65_536), 'longer'],
 ])('refuses the topic %j, which would end the connection for all', async (topic, why) => {
   using world = new OutboxWorld();
