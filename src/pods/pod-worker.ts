@@ -106,10 +106,10 @@ export class PodWorker {
     return true;
   }
 
-  /** The runner is gone and every run with it. */
+  /** The runner is gone and every run with it, also one that has not said `started`: it may be what held the runner. */
   runnerLost(message: string): void {
     this.state.containers.forEach(({ state }, index) => {
-      if ('id' in state) this.#lose(index, state, message);
+      if ('id' in state) this.#send(index, this.#lostExit(state, message));
     });
   }
 
@@ -262,8 +262,12 @@ export class PodWorker {
     state: Extract<Container['state'], { id: ContainerId }>,
     report: ContainerReport | undefined,
   ): void {
-    if (report === undefined) {
-      this.#lose(index, state, 'the runner ended while the agent was away');
+    if (report === undefined && state.type === 'starting') {
+      // Saved, and the agent gone before it could be asked for: what never ran has not failed.
+      const message = 'the agent ended before the module had started';
+      this.#send(index, { type: 'startFailed', reason: 'CreateContainerError', message });
+    } else if (report === undefined) {
+      this.#send(index, this.#lostExit(state, 'the runner ended while the agent was away'));
     } else if (report.state === 'exited') {
       this.#send(index, { type: 'exited', exit: exitOf(report) });
     } else if (state.type === 'starting') {
@@ -274,14 +278,9 @@ export class PodWorker {
     }
   }
 
-  /** A run ended with its runner. One that had not begun has not failed either: it is tried again with back-off. */
-  #lose(index: number, state: Extract<Container['state'], { id: ContainerId }>, message: string): void {
-    if (state.type === 'starting') {
-      this.#send(index, { type: 'startFailed', reason: 'CreateContainerError', message });
-      return;
-    }
-    const exit = lostExit(state.startedAtMs, this.#services.now(), message);
-    this.#send(index, { type: 'exited', exit });
+  #lostExit(state: Extract<Container['state'], { id: ContainerId }>, message: string): ContainerEvent {
+    const startedAtMs = 'startedAtMs' in state ? state.startedAtMs : undefined;
+    return { type: 'exited', exit: lostExit(startedAtMs, this.#services.now(), message) };
   }
 
   #setDeadline(): void {

@@ -786,19 +786,26 @@ describe('when the runner is lost', () => {
     });
   });
 
-  it('what was about to start is tried again with back-off, so that it can’t kill runner after runner', async () => {
+  it('what was about to start has crashed: a module that holds its runner from the first moment can’t do so for ever', async () => {
     const world = new PodWorld();
     world.manager.upsert('api', podObject());
+    world.manager.upsert('api', podObject({ name: 'once', spec: { restartPolicy: 'Never' } }));
     await world.settle();
-    for (const wait of [10_000, 20_000, 40_000]) {
+    for (const wait of [0, 10_000, 20_000]) {
       const runs = world.runs('soil/c');
-      world.manager.runnerLost('the runner ended');
-      await world.pass(wait - 1);
-      expect(world.runs('soil/c')).toBe(runs);
+      world.manager.runnerLost('a module held it for 30 s');
+      if (wait > 0) {
+        await world.pass(wait - 1);
+        expect(world.runs('soil/c')).toBe(runs);
+      }
       await world.pass(1);
       expect(world.runs('soil/c')).toBe(runs + 1);
     }
-    expect(world.events).toHaveLength(1);
+    expect(world.runs('once/c')).toBe(1);
+    expect(world.status('once')).toMatchObject({
+      phase: 'Failed',
+      containerStatuses: [{ state: { terminated: { exitCode: 137, message: 'a module held it for 30 s' } } }],
+    });
   });
 
   it('what was not yet asked of it is not begun by the next', async () => {
@@ -811,8 +818,12 @@ describe('when the runner is lost', () => {
     expect([...(world.manager.find('default', 'soil')?.state.ids() ?? [])]).toHaveLength(1);
     world.manager.runnerLost('gone');
     await world.settle();
+    const [lost, next] = world.preparations;
+    expect([lost, next]).not.toContain(undefined);
     expect(world.starts).toEqual([]);
-    expect(world.state('soil')).toBe('waiting CreateContainerError');
+    next?.resolve();
+    await world.settle();
+    expect(world.starts).toHaveLength(1);
   });
 
   it('a run that no pod owns is stopped when it shows itself, and forgotten', async () => {
