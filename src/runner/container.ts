@@ -48,7 +48,6 @@ export class Container {
   #state: 'starting' | 'running' | 'exited' | 'failed' = 'starting';
   #instance: Instance | undefined;
   #knowsLifecycle = false;
-  #announced = false;
   #hold: DeviceHold | undefined;
   #startedAtMs = 0;
   #exit: ContainerExit | undefined;
@@ -128,10 +127,9 @@ export class Container {
           args: new StringBlock(this.spec.args),
           env: new StringBlock(this.spec.env),
           memoryLimitBytes: this.spec.memoryLimitBytes,
-          onReady: (ready) => {
-            this.#announce();
-            this.#events.ready(ready);
-          },
+          // Before it runs: one that never gives the thread back has begun too, and is blamed for it.
+          onMade: () => this.#events.started(this.#startedAtMs),
+          onReady: (ready) => this.#events.ready(ready),
           onEnd: (ending) => void this.#end(ending),
         });
       } catch (error) {
@@ -142,13 +140,6 @@ export class Container {
       modules.release(moduleDigest);
       throw error;
     }
-    this.#announce();
-  }
-
-  #announce(): void {
-    if (this.#announced) return;
-    this.#announced = true;
-    this.#events.started(this.#startedAtMs);
   }
 
   async #end(ending: Ending): Promise<void> {

@@ -17,6 +17,8 @@ const maxPages = 65_536;
 export interface StartOptions extends InstanceOptions {
   /** Bytes; the guest's memory can't grow past it. */
   readonly memoryLimitBytes: number;
+  /** Called once, when it is made and before any of its code runs: from there on it may hold this thread for ever. */
+  onMade?(): void;
   /** Called once, when its stack is gone and what it held is closed. */
   onEnd(ending: Ending): void;
 }
@@ -55,6 +57,7 @@ export class Executor {
     const instance = new Instance(options, memory ?? null);
     instance.exports = made.exports;
     this.#running++;
+    options.onMade?.();
     let run: Promise<unknown>;
     if (first === undefined) run = this.#call(instance, main!);
     else if (main === undefined) run = this.#call(instance, first);
