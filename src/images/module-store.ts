@@ -209,7 +209,7 @@ export class ModuleStore {
       if (kind !== 'module') throw notWasm(path, notModule(kind));
       const digest = await digestOfFile(path);
       if ((await this.#content.verified(digest)) === undefined) {
-        await this.#content.put(digest, info.size, createReadStream(path, { signal }) as AsyncIterable<Buffer>);
+        await this.#content.put(digest, info.size, fileBytes(path, signal));
       }
       return {
         reference,
@@ -240,6 +240,14 @@ export class ModuleStore {
       sizeBytes,
       imageId: `${reference.registry}/${reference.repository}@${manifestDigest}`,
     };
+  }
+}
+
+/** Opened when it is first read: the error of a stream that nobody reads yet would end the process. */
+async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    signal.throwIfAborted();
+    yield chunk;
   }
 }
 
