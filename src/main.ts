@@ -10,6 +10,8 @@ import { registerStatus } from './observe/commands.ts';
 
 /** 1: refused. 2: typed wrong. */
 const exitMisuse = 2;
+/** Our mistake (EX_SOFTWARE). */
+const exitBroken = 70;
 
 /** Runs the agent until a signal or `loamlet stop`. */
 async function runNode(configPath: string): Promise<void> {
@@ -61,13 +63,23 @@ function fail(error: unknown): void {
     process.exitCode = error.exitCode === 0 ? 0 : exitMisuse;
     return;
   }
+  complain(error);
+  process.exitCode = 1;
+}
+
+function complain(error: unknown): void {
   process.stderr.write(`error: ${errorLine(error)}\n`);
   // What we did not raise on purpose is ours to find: with its stack for those who ask.
   if (!(error instanceof LoamletError) && process.env.LOAMLET_DEBUG !== undefined && error instanceof Error) {
     process.stderr.write(`${error.stack}\n`);
   }
-  process.exitCode = 1;
 }
+
+// Nobody handles it, so nothing can be relied on any more: the agent goes, modules go on, the next agent adopts them.
+process.on('uncaughtException', (error) => {
+  complain(error);
+  process.exit(exitBroken);
+});
 
 /** Flags, JSPI and addons belong to one version of Node: under another one they fail in ways nobody understands. */
 function checkNode(): void {

@@ -25,6 +25,7 @@ import { RunnerSupervisor, type RunnerMemory } from './runner/supervisor.ts';
 import { Database } from './store/database.ts';
 import { PodRecords } from './store/pod-records.ts';
 import { RunnerRecords } from './store/runner-records.ts';
+import { StateLock } from './store/state-lock.ts';
 
 /** How long modules have when everything stops. */
 const shutdownGraceMs = 10_000;
@@ -40,6 +41,7 @@ export class Node {
   readonly #ending = new AbortController();
   readonly #startedAtMs = Date.now();
   readonly #stopAsked = Promise.withResolvers<void>();
+  // Absent until it is opened: statuses are asked for, and an end may come, before.
   #manager!: PodManager;
   #runner!: RunnerSupervisor;
   #link: MqttLink | undefined;
@@ -57,6 +59,8 @@ export class Node {
       await node.#open();
       return node;
     } catch (error) {
+      // A runner that was started for nothing; an adopted one has its modules and goes on.
+      if (node.#runner?.adopted === false) await node.#endModules();
       await node.#parts.disposeAsync();
       throw error;
     }
@@ -69,23 +73,28 @@ export class Node {
 
   /** The agent goes, modules go on: the next agent adopts them. */
   async leave(): Promise<void> {
-    this.#manager.leave();
+    this.#manager?.leave();
     this.#ending.abort(new Error('the agent is leaving'));
     await this.#parts.disposeAsync();
   }
 
   /** Everything ends: modules first, within their grace, so that what they publish at the end still goes out. */
   async stop(): Promise<void> {
-    this.#manager.leave();
-    await this.#runner.shutdown(shutdownGraceMs);
+    await this.#endModules();
     await this.leave();
+  }
+
+  async #endModules(): Promise<void> {
+    this.#manager?.leave();
+    await this.#runner?.shutdown(shutdownGraceMs);
   }
 
   async #open(): Promise<void> {
     const { stateDirectory, runDirectory } = this.#config;
     await mkdir(stateDirectory, { recursive: true, mode: 0o711 });
     await mkdir(runDirectory, { recursive: true, mode: 0o711 });
-    // Also the lock: nothing of the state is touched before it is held.
+    // Nothing of the state is touched before it is ours.
+    this.#parts.use(StateLock.take(stateDirectory));
     this.#parts.use(
       await AdminSocket.open(runDirectory, { status: () => this.status(), stop: () => this.#stopAsked.resolve() }),
     );
@@ -306,7 +315,7 @@ export class Node {
       pods: workers.map((worker) => worker.summary()),
       devices: devices.map(({ name, resource, driver }) => {
         const holder = workers.find((worker) => [...worker.heldDevices()].includes(name));
-        const { healthy, message } = this.#manager.healthOf(name);
+        const { healthy, message } = this.#manager?.healthOf(name) ?? { healthy: true, message: '' };
         return { name, resource, driver, heldBy: holder === undefined ? '' : podLabel(holder.pod), healthy, message };
       }),
       outbox:

@@ -21,8 +21,7 @@ export function adminSocketPath(runDirectory: string): string {
 }
 
 /**
- * HTTP on a Unix socket that only the agent's user may open: `GET /status`, `POST /stop`. It is also the agent's lock:
- * two agents on one run directory would fight over runner and store.
+ * HTTP on a Unix socket that only the agent's user may open: `GET /status`, `POST /stop`.
  */
 export class AdminSocket implements AsyncDisposable {
   readonly #server: Server;
@@ -64,7 +63,8 @@ export class AdminSocket implements AsyncDisposable {
   }
 }
 
-async function answers(runDirectory: string): Promise<boolean> {
+/** Whether an agent is there; one that is slow to answer is. */
+export async function answers(runDirectory: string): Promise<boolean> {
   try {
     await askAgent(runDirectory, 'GET', '/status');
     return true;

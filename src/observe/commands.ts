@@ -1,7 +1,9 @@
 import { Option, type Command } from 'commander';
 import { defaultConfigPath } from '../config/load.ts';
-import { adminSocketPath, askAgent } from './admin-socket.ts';
+import { answers, askAgent } from './admin-socket.ts';
 import { formatStatus, type NodeStatus } from './node-status.ts';
+
+const pollMs = 50;
 
 /** `loamlet status` and `loamlet stop`: what a person asks of the agent on this machine. */
 export function registerStatus(program: Command): void {
@@ -34,17 +36,9 @@ async function runDirectoryOf(configPath: string): Promise<string> {
   return loadConfig(configPath, parseDevice).runDirectory;
 }
 
-/** Resolves when the agent has closed its socket: the last thing it does. */
+/** Resolves when nobody answers there any more: closing its socket is the last thing an agent does. */
 async function goneFrom(runDirectory: string): Promise<void> {
-  const { existsSync, watch } = await import('node:fs');
-  const path = adminSocketPath(runDirectory);
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      if (existsSync(path)) return;
-      watcher.close();
-      resolve();
-    };
-    const watcher = watch(runDirectory, done);
-    done();
-  });
+  const { setTimeout: delay } = await import('node:timers/promises');
+  // Asked again and again, and not watched: an agent that is killed meanwhile leaves its socket.
+  while (await answers(runDirectory)) await delay(pollMs);
 }

@@ -6,6 +6,7 @@ import { RunnerClient, type RunnerEnd, type RunnerReceiver } from './client.ts';
 import type { ContainerId, ContainerReport, ContainerStart } from './protocol.ts';
 import { RunnerError } from './runner-error.ts';
 import { isAlive, killRunner, type RunnerRecord } from './runner-process.ts';
+import { removeTraces } from './spawn-runner.ts';
 
 /** The agent's memory of its runners. */
 export interface RunnerMemory {
@@ -42,6 +43,7 @@ export class RunnerSupervisor implements AsyncDisposable {
   readonly #options: SupervisorOptions;
   readonly #ending = new AbortController();
   #client: RunnerClient | undefined;
+  #adopted = false;
   /** Starts that wait for a runner. */
   readonly #waiting = new Map<ContainerId, ContainerStart>();
   #reports: readonly ContainerReport[] = [];
@@ -57,7 +59,9 @@ export class RunnerSupervisor implements AsyncDisposable {
   /** @throws RunnerError when no runner can be started, or another agent has ours */
   static async open(options: SupervisorOptions): Promise<RunnerSupervisor> {
     const supervisor = new RunnerSupervisor(options);
-    supervisor.#client = (await supervisor.#adopt()) ?? (await supervisor.#launch());
+    const adopted = await supervisor.#adopt();
+    supervisor.#adopted = adopted !== undefined;
+    supervisor.#client = adopted ?? (await supervisor.#launch());
     supervisor.#reports = supervisor.#client.reports;
     return supervisor;
   }
@@ -65,6 +69,11 @@ export class RunnerSupervisor implements AsyncDisposable {
   /** What the runner ran when it was adopted. */
   get reports(): readonly ContainerReport[] {
     return this.#reports;
+  }
+
+  /** Whether an earlier agent started it. */
+  get adopted(): boolean {
+    return this.#adopted;
   }
 
   get pid(): number | undefined {
@@ -98,9 +107,12 @@ export class RunnerSupervisor implements AsyncDisposable {
   /** Ends every module within the grace, and the runner. */
   async shutdown(graceMs: number): Promise<void> {
     this.#ending.abort();
+    // One that is being started is seen to its start, so that it is not left behind.
+    if (this.#client === undefined) await this.#watching;
     const client = this.#client;
     if (client === undefined) return;
-    await client.shutdown(graceMs);
+    const { kind } = await client.shutdown(graceMs);
+    if (kind !== 'died') client.kill();
     this.#options.records.remove(client.record.id);
   }
 
@@ -109,6 +121,8 @@ export class RunnerSupervisor implements AsyncDisposable {
     this.#ending.abort();
     await this.#client?.[Symbol.asyncDispose]();
     await this.#watching;
+    // One that was being started meanwhile.
+    await this.#client?.[Symbol.asyncDispose]();
   }
 
   async #adopt(): Promise<RunnerClient | undefined> {
@@ -128,6 +142,7 @@ export class RunnerSupervisor implements AsyncDisposable {
       }
       killRunner(record);
       records.remove(record.id);
+      await removeTraces(record);
     }
     return adopted;
   }
@@ -144,7 +159,8 @@ export class RunnerSupervisor implements AsyncDisposable {
   /** Until we end: hears one runner to its death, then starts the next. */
   async #watch(first: RunnerClient): Promise<void> {
     let client: RunnerClient | undefined = first;
-    while (client !== undefined) {
+    // An end that came while the next one started is for whoever asked for it.
+    while (client !== undefined && !this.#ending.signal.aborted) {
       const current = client;
       current.listen(this.#options.receiver, (silentMs) => {
         this.#verdict ??= `the runner was ended: a module held it for ${Math.round(silentMs / 1000)} s`;
