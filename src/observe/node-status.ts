@@ -23,6 +23,8 @@ export interface PodLine {
   readonly restarts: number;
   /** Why a container waits or ended. */
   readonly reason: string;
+  /** The same for a person, one line. */
+  readonly message: string;
 }
 
 export interface DeviceLine {
@@ -66,6 +68,9 @@ export function formatStatus(status: NodeStatus): string {
         String(pod.restarts),
       ]),
     ),
+    ...status.pods
+      .filter(({ message }) => message !== '')
+      .map(({ namespace, name, message }) => `${namespace}/${name}: ${message}`),
     '',
     ...table(
       ['DEVICE', 'RESOURCE', 'DRIVER', 'HELD BY', 'HEALTH'],
