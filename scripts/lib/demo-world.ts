@@ -15,8 +15,6 @@ export async function temporaryFolder(): Promise<{ readonly path: string } & Asy
   const path = await mkdtemp(join(tmpdir(), 'loamlet-demo-'));
   // Where there is a user loamlet-run, modules run as it and are read by it.
   await chmod(path, 0o711);
-  // The runner's user has to pass.
-  await chmod(path, 0o711);
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 

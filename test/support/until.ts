@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** A generous bound for a machine under load; a test that is right never waits for it. */
-const limitMs = 60_000;
+const limitMs = 40_000;
 
 /**
  * Resolves when `check` is true: for what has no event to wait for, such as another process. An error of `check` counts
