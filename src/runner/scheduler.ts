@@ -75,6 +75,11 @@ class Scheduler<T extends Task> {
   /** Rejects all waits of a task; it ends before any of its code runs again. */
   end(task: T): void {
     this.#wheel.remove(task);
+    if (this.#wheel.size === 0) {
+      // Nobody sleeps any more: the process may end, or rest.
+      clearTimeout(this.#timer);
+      this.#timerDue = Infinity;
+    }
     const { reject, outerWaits } = task;
     task.resolve = task.reject = task.outerWaits = null;
     reject?.(uncatchable);

@@ -18,7 +18,7 @@ interface Toolchain {
   readonly extension: string;
   /** Part of the cache's key: changes with the compiler. */
   readonly version: readonly [file: string, ...args: string[]];
-  build(source: string, output: string, folder: string): Promise<unknown>;
+  readonly build: (source: string, output: string, folder: string) => Promise<unknown>;
 }
 
 const asc = join(root, 'node_modules/assemblyscript/bin/asc.js');
