@@ -11,6 +11,7 @@ const { metafile } = await build({
     loamlet: 'src/main.ts',
     runner: 'src/runner/main.ts',
     precompile: 'src/precompile/main.ts',
+    errand: 'src/cluster/errand/main.ts',
   },
   outdir,
   outExtension: { '.js': '.mjs' },

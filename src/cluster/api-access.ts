@@ -11,16 +11,24 @@ export interface ClusterAddress {
 
 /** As a client that shows a certificate: no more than Node's own TLS. */
 export function certificateAccess(address: ClusterAddress, identity: { certificate: string; key: string }): ApiAccess {
+  return fixedAccess(address, identity, {});
+}
+
+/** With credentials that do not change: a certificate, a token in the headers, or both. */
+export function fixedAccess(
+  address: ClusterAddress,
+  identity: { certificate: string; key: string } | undefined,
+  headers: Readonly<Record<string, string>>,
+): ApiAccess {
   const agent = new https.Agent({
     ...agentOptions,
     ...(address.ca !== undefined && { ca: address.ca }),
     ...(address.tlsServerName !== undefined && { servername: address.tlsServerName }),
-    cert: identity.certificate,
-    key: identity.key,
+    ...(identity !== undefined && { cert: identity.certificate, key: identity.key }),
   });
   return {
     server: address.server,
-    authorize: () => Promise.resolve({ agent, headers: {} }),
+    authorize: () => Promise.resolve({ agent, headers: { ...headers } }),
     close: () => closeIdle(agent),
   };
 }

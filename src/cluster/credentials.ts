@@ -4,8 +4,9 @@ import type { Logger } from '../observe/logger.ts';
 import { certificateAccess, type ClusterAddress } from './api-access.ts';
 import { ApiClient, type ApiAccess } from './api-client.ts';
 import { renewalTime } from './certificate.ts';
+import { certificateRequest } from './errand/errand.ts';
 import { ClusterError, hasCode } from './errors.ts';
-import { readKubeconfig } from './kubeconfig.ts';
+import { readKubeconfig, readKubeconfigForOnce } from './kubeconfig.ts';
 import { loadIdentity, saveIdentity, toIdentity, type NodeIdentity } from './node-identity.ts';
 import { readIfThere } from './private-file.ts';
 import { Backoff, sleepUntil } from './retry.ts';
@@ -129,7 +130,7 @@ async function readBootstrap(options: CredentialOptions) {
       },
     );
   }
-  const { address, access, special } = await readKubeconfig(path);
+  const { address, access, special } = await readKubeconfigForOnce(path);
   if (special !== undefined) {
     throw new ClusterError(
       'KubeconfigInvalid',
@@ -148,7 +149,6 @@ async function requestIdentity(
   options: CredentialOptions,
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
-  const { certificateRequest } = await import('./x509.ts');
   const { pem, key } = await certificateRequest(options.nodeName);
   const name = await fileRequest(client, 'kubernetes.io/kube-apiserver-client-kubelet', pem, signal);
   options.log.debug({ request: name }, 'client certificate requested');

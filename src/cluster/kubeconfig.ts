@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import https from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorLine } from '../base/errors.ts';
-import { agentOptions, closeIdle, type ClusterAddress } from './api-access.ts';
+import { agentOptions, closeIdle, fixedAccess, type ClusterAddress } from './api-access.ts';
 import type { ApiAccess } from './api-client.ts';
+import { readKubeconfigOnce } from './errand/errand.ts';
 import { ClusterError } from './errors.ts';
 
 export interface Kubeconfig {
@@ -14,37 +15,61 @@ export interface Kubeconfig {
 }
 
 /**
- * Reads a kubeconfig with everything it may say: token, certificate, exec plugin, proxy. client-node is loaded only
- * here (15 MB of memory), so a node that has its certificate already does without it.
+ * Reads a kubeconfig for use over time: its plugins are asked again when their answer has expired. client-node is loaded
+ * for it (15 MB of memory), so what is needed once goes through `readKubeconfigForOnce`.
  * @throws ClusterError KubeconfigInvalid
  */
 export async function readKubeconfig(path: string): Promise<Kubeconfig> {
   try {
-    const { KubeConfig } = await import('./client-node.ts');
-    const config = new KubeConfig();
-    config.loadFromFile(path);
-    const cluster = config.getCurrentCluster();
-    if (cluster === null) throw new Error(`its current-context '${config.getCurrentContext()}' names no cluster`);
-    if (config.getCurrentUser() === null)
-      throw new Error(`its current-context '${config.getCurrentContext()}' names no user`);
-    const server = new URL(cluster.server);
-    if (server.protocol !== 'https:') throw new Error(`its server ${cluster.server} is not https`);
-    const ca =
-      cluster.caData !== undefined
-        ? Buffer.from(cluster.caData, 'base64').toString()
-        : cluster.caFile && (await readFile(cluster.caFile, 'utf8'));
-    return {
-      address: { server: cluster.server, ca: ca || undefined, tlsServerName: cluster.tlsServerName },
-      special:
-        cluster.proxyUrl !== undefined ? 'proxy-url' : cluster.skipTLSVerify ? 'insecure-skip-tls-verify' : undefined,
-      access: kubeconfigAccess(config, cluster.server, cluster.proxyUrl !== undefined),
-    };
+    const { config, address, special } = await loadKubeconfig(path);
+    return { address, special, access: kubeconfigAccess(config, address.server, special === 'proxy-url') };
   } catch (error) {
-    throw new ClusterError('KubeconfigInvalid', `the kubeconfig ${path} can't be used (${errorLine(error)})`, {
-      cause: error,
-      remedy: 'see cluster.bootstrapKubeconfig and cluster.kubeconfig in the configuration',
-    });
+    throw invalid(path, error);
   }
+}
+
+/** Reads a kubeconfig for the moment, in a short-lived child: nothing of it stays. @throws ClusterError KubeconfigInvalid */
+export async function readKubeconfigForOnce(path: string): Promise<Kubeconfig> {
+  try {
+    const { server, ca, tlsServerName, special, headers, certificate, key } = await readKubeconfigOnce(path);
+    const address = { server, ca, tlsServerName };
+    const identity = certificate !== undefined && key !== undefined ? { certificate, key } : undefined;
+    return { address, special, access: fixedAccess(address, identity, headers) };
+  } catch (error) {
+    throw invalid(path, error);
+  }
+}
+
+/** What a kubeconfig says of its current context. @throws Error */
+export async function loadKubeconfig(
+  path: string,
+): Promise<{ config: KubeConfig; address: ClusterAddress; special: Kubeconfig['special'] }> {
+  const { KubeConfig } = await import('./client-node.ts');
+  const config = new KubeConfig();
+  config.loadFromFile(path);
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) throw new Error(`its current-context '${config.getCurrentContext()}' names no cluster`);
+  if (config.getCurrentUser() === null)
+    throw new Error(`its current-context '${config.getCurrentContext()}' names no user`);
+  const server = new URL(cluster.server);
+  if (server.protocol !== 'https:') throw new Error(`its server ${cluster.server} is not https`);
+  const ca =
+    cluster.caData !== undefined
+      ? Buffer.from(cluster.caData, 'base64').toString()
+      : cluster.caFile && (await readFile(cluster.caFile, 'utf8'));
+  return {
+    config,
+    address: { server: cluster.server, ca: ca || undefined, tlsServerName: cluster.tlsServerName },
+    special:
+      cluster.proxyUrl !== undefined ? 'proxy-url' : cluster.skipTLSVerify ? 'insecure-skip-tls-verify' : undefined,
+  };
+}
+
+function invalid(path: string, error: unknown): ClusterError {
+  return new ClusterError('KubeconfigInvalid', `the kubeconfig ${path} can't be used (${errorLine(error)})`, {
+    cause: error,
+    remedy: 'see cluster.bootstrapKubeconfig and cluster.kubeconfig in the configuration',
+  });
 }
 
 function kubeconfigAccess(config: KubeConfig, server: string, proxied: boolean): ApiAccess {
@@ -74,7 +99,7 @@ function kubeconfigAccess(config: KubeConfig, server: string, proxied: boolean):
   };
 }
 
-function plainHeaders(options: https.RequestOptions): Record<string, string> {
+export function plainHeaders(options: https.RequestOptions): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(options.headers ?? {}))
     if (value !== undefined) headers[name] = String(value);

@@ -3,6 +3,7 @@ import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { ApiClient } from './api-client.ts';
 import { inspect, renewalTime, type KeyedCertificate } from './certificate.ts';
+import { certificateRequest, selfSigned } from './errand/errand.ts';
 import { hasCode } from './errors.ts';
 import { readIfThere, writePrivateFile } from './private-file.ts';
 import { Backoff, sleep, sleepUntil } from './retry.ts';
@@ -40,7 +41,6 @@ export class ServingCertificate {
     const own = await this.#load('kubelet-self-signed', address);
     if (own !== undefined) return own;
     const { nodeName } = this.#options;
-    const { selfSigned } = await import('./x509.ts');
     const { pem, key } = await selfSigned(nodeName, {
       dnsNames: [nodeName],
       ipAddresses: address === undefined ? [] : [address],
@@ -93,7 +93,6 @@ export class ServingCertificate {
 
   async #request(client: ApiClient, address: string, signal: AbortSignal): Promise<PendingRequest> {
     const { nodeName } = this.#options;
-    const { certificateRequest } = await import('./x509.ts');
     const { pem, key } = await certificateRequest(nodeName, { dnsNames: [nodeName], ipAddresses: [address] });
     const name = await fileRequest(client, 'kubernetes.io/kubelet-serving', pem, signal);
     const request = { name, key, address };

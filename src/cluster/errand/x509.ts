@@ -9,22 +9,9 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 
-/**
- * Makes keys, certificate requests and self-signed certificates: ECDSA P-256, SHA-256. The library behind it (9 MB of
- * memory) is why this module is imported late; reading certificates is node:crypto's work and needs none of it.
- */
+import type { KeyedPem, SubjectAlternatives } from './errand.ts';
 
-export interface SubjectAlternatives {
-  readonly dnsNames: readonly string[];
-  readonly ipAddresses: readonly string[];
-}
-
-export interface KeyedPem {
-  /** PEM, of the request or the certificate. */
-  readonly pem: string;
-  /** PKCS#8 PEM. */
-  readonly key: string;
-}
+/** Makes keys, certificate requests and self-signed certificates: ECDSA P-256, SHA-256. Loaded by the child alone. */
 
 cryptoProvider.set(crypto);
 
