@@ -47,7 +47,7 @@ export class ImportTable {
         'CreateContainerError',
         `the module imports ${printable(`${module} ${name}`)}, which does not exist`,
         {
-          remedy: 'build it against the interfaces that `loamlet check` lists',
+          remedy: 'build it against the interfaces of hostcalls/wit, or as a WASI preview 1 command',
         },
       );
     }
