@@ -38,6 +38,11 @@ export interface RunnerOptions extends LaunchOptions {
   readonly log: Logger;
 }
 
+export interface RunnerLaunchOptions extends RunnerOptions {
+  /** It runs and nobody is connected to it yet: the moment to note that there is one. */
+  spawned?(record: RunnerRecord): void;
+}
+
 /**
  * died: the process is gone, and with it every module; the message says how.
  * lost: it lives, but can't be reached or does not keep to the protocol; only killing it helps.
@@ -96,9 +101,10 @@ export class RunnerClient implements AsyncDisposable {
   }
 
   /** Starts a runner. @throws RunnerError `LaunchFailed` */
-  static async launch(options: RunnerOptions): Promise<RunnerClient> {
+  static async launch(options: RunnerLaunchOptions): Promise<RunnerClient> {
     const { record, child } = await spawnRunner(options);
     try {
+      options.spawned?.(record);
       return new RunnerClient(record, await AgentConnection.open(record), options, child);
     } catch (error) {
       child.kill('SIGKILL');
@@ -151,13 +157,12 @@ export class RunnerClient implements AsyncDisposable {
   async shutdown(graceMs: number): Promise<RunnerEnd> {
     this.#shuttingDown = true;
     this.#send({ type: 'shutdown', graceMs });
-    const slack = AbortSignal.timeout(graceMs + 5_000);
-    const kill = (): void => this.kill();
-    slack.addEventListener('abort', kill);
+    // Also keeps this process until then: nothing else may be going on in it.
+    const slack = setTimeout(() => this.kill(), graceMs + 5_000);
     try {
       return await this.closed;
     } finally {
-      slack.removeEventListener('abort', kill);
+      clearTimeout(slack);
     }
   }
 

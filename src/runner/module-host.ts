@@ -30,6 +30,8 @@ export class ModuleHost implements AgentHandler {
   readonly #containers: Containers;
   #server!: AgentServer;
   #shuttingDown: Promise<void> | undefined;
+  /** Ends a runner that no agent ever came for: the one that started it may have died before it could note it. */
+  readonly #unclaimed: NodeJS.Timeout;
   /** Resolves when the runner has shut down. */
   readonly done: Promise<void>;
   #settleDone!: () => void;
@@ -37,6 +39,7 @@ export class ModuleHost implements AgentHandler {
   private constructor(options: ModuleHostOptions) {
     this.#options = options;
     this.done = new Promise((resolve) => (this.#settleDone = resolve));
+    this.#unclaimed = setTimeout(() => void this.shutdown(0), unclaimedMs);
     this.#devices = new DeviceHub({
       buses: options.buses,
       onHealth: (name, healthy, message) => {
@@ -67,6 +70,7 @@ export class ModuleHost implements AgentHandler {
   }
 
   connected(send: (frame: Buffer) => void): void {
+    clearTimeout(this.#unclaimed);
     logLine('info', 'agent connected');
     for (const [name, message] of this.#unhealthy) this.#send({ type: 'device', name, healthy: false, message });
     this.#logs.attach(send);
@@ -109,6 +113,7 @@ export class ModuleHost implements AgentHandler {
 
   async #shutdown(graceMs: number): Promise<void> {
     logLine('info', 'shutting down', { graceMs });
+    clearTimeout(this.#unclaimed);
     await this.#containers.close(graceMs);
     await this.#devices[Symbol.asyncDispose]();
     await this.#logs.drain(drainMs);
@@ -121,5 +126,7 @@ export class ModuleHost implements AgentHandler {
   }
 }
 
+/** How long a new runner waits for its first agent, in milliseconds. */
+const unclaimedMs = 30_000;
 /** How long the agent has for the last log frames, in milliseconds. */
 const drainMs = 2_000;

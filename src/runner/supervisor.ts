@@ -149,8 +149,21 @@ export class RunnerSupervisor implements AsyncDisposable {
 
   async #launch(): Promise<RunnerClient> {
     const { directory, user, log, records, unresponsiveMs } = this.#options;
-    const client = await RunnerClient.launch({ directory, log, unresponsiveMs, ...(runsAs(user) ? { user } : {}) });
-    records.save(client.record);
+    let record: RunnerRecord | undefined;
+    const spawned = (it: RunnerRecord): void => records.save((record = it));
+    let client: RunnerClient;
+    try {
+      client = await RunnerClient.launch({
+        directory,
+        log,
+        unresponsiveMs,
+        spawned,
+        ...(runsAs(user) ? { user } : {}),
+      });
+    } catch (error) {
+      if (record !== undefined) records.remove(record.id);
+      throw error;
+    }
     this.#launchedAt = performance.now();
     log.info({ pid: client.record.pid }, 'runner started');
     return client;
