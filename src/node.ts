@@ -1,7 +1,7 @@
 /** Composition root of `loamlet node`: builds every part of the agent, owns them and stops them in reverse. */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorLine } from './base/errors.ts';
+import { errorLine, LoamletError, systemCode } from './base/errors.ts';
 import { version } from './base/version.ts';
 import type { ClusterMembership } from './cluster/membership.ts';
 import type { NodeConfig } from './config/load.ts';
@@ -22,7 +22,7 @@ import { RunnerDesk } from './pods/runner-desk.ts';
 import { StaticSource } from './pods/static-source.ts';
 import { Precompiler } from './precompile/precompiler.ts';
 import { RunnerSupervisor, type RunnerMemory } from './runner/supervisor.ts';
-import { Database } from './store/database.ts';
+import { asStoreError, Database } from './store/database.ts';
 import { PodRecords } from './store/pod-records.ts';
 import { RunnerRecords } from './store/runner-records.ts';
 import { StateLock } from './store/state-lock.ts';
@@ -62,7 +62,7 @@ export class Node {
       // A runner that was started for nothing; an adopted one has its modules and goes on.
       if (node.#runner?.adopted === false) await node.#endModules();
       await node.#parts.disposeAsync();
-      throw error;
+      throw asStoreError(databasePath(config), error);
     }
   }
 
@@ -91,14 +91,14 @@ export class Node {
 
   async #open(): Promise<void> {
     const { stateDirectory, runDirectory } = this.#config;
-    await mkdir(stateDirectory, { recursive: true, mode: 0o711 });
-    await mkdir(runDirectory, { recursive: true, mode: 0o711 });
+    await makeDirectory('stateDirectory', stateDirectory);
+    await makeDirectory('runDirectory', runDirectory);
     // Nothing of the state is touched before it is ours.
     this.#parts.use(StateLock.take(stateDirectory));
     this.#parts.use(
       await AdminSocket.open(runDirectory, { status: () => this.status(), stop: () => this.#stopAsked.resolve() }),
     );
-    const database = this.#parts.use(Database.open(join(stateDirectory, 'loamlet.db'), this.#log));
+    const database = this.#parts.use(Database.open(databasePath(this.#config), this.#log));
     const outbox = await this.#openBroker(database);
     const logs = this.#parts.use(await this.#openLogs());
     const desk = new RunnerDesk({ logs, outbox, log: this.#log });
@@ -177,7 +177,7 @@ export class Node {
       directory: join(stateDirectory, 'images'),
       maxModuleBytes: images.maxModuleBytes,
       insecureRegistries: images.insecureRegistries,
-      ...(images.caFile === undefined ? {} : { ca: await readFile(images.caFile, 'utf8') }),
+      ...(images.caFile === undefined ? {} : { ca: await readAuthorities(images.caFile) }),
       ...(images.dockerConfig === undefined ? {} : { dockerConfig: images.dockerConfig }),
       log: this.#log,
     });
@@ -332,5 +332,31 @@ export class Node {
           ? undefined
           : { url: link.url, state: link.state, ...(link.message === undefined ? {} : { message: link.message }) },
     };
+  }
+}
+
+function databasePath({ stateDirectory }: NodeConfig): string {
+  return join(stateDirectory, 'loamlet.db');
+}
+
+/** DirectoryUnusable, FileUnusable: the config names one that the agent can't work with. */
+type PathError = 'DirectoryUnusable' | 'FileUnusable';
+
+async function makeDirectory(key: string, path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o711 });
+  } catch (cause) {
+    const message = `${key} ${path} can't be made (${systemCode(cause) ?? errorLine(cause)})`;
+    const remedy = `make it a folder of the user that runs loamlet, or set another ${key}`;
+    throw new LoamletError<PathError>('DirectoryUnusable', 'operator', message, { cause, remedy });
+  }
+}
+
+async function readAuthorities(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    const message = `images.caFile: ${path} can't be read (${systemCode(cause) ?? errorLine(cause)})`;
+    throw new LoamletError<PathError>('FileUnusable', 'operator', message, { cause, remedy: 'check the path' });
   }
 }

@@ -3,8 +3,11 @@ import { createServer, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
 import { LoamletError, systemCode } from '../base/errors.ts';
 
-/** AgentRunning: another agent uses this run directory. AgentNotRunning: none does. */
-export class AdminError extends LoamletError<'AgentRunning' | 'AgentNotRunning'> {}
+/** AgentRunning: another agent uses this run directory. AgentNotRunning: none does. PathTooLong: no socket fits into it. */
+export class AdminError extends LoamletError<'AgentRunning' | 'AgentNotRunning' | 'PathTooLong'> {}
+
+/** A path of a Unix socket has 107 bytes at most. */
+const maxSocketPath = 107;
 
 export interface AdminHandlers {
   /** What `loamlet status` shows; JSON. */
@@ -34,6 +37,11 @@ export class AdminSocket implements AsyncDisposable {
   static async open(runDirectory: string, handlers: AdminHandlers): Promise<AdminSocket> {
     const path = adminSocketPath(runDirectory);
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    if (Buffer.byteLength(path) > maxSocketPath) {
+      throw new AdminError('PathTooLong', 'operator', `${path} is too long for a socket`, {
+        remedy: 'choose a shorter runDirectory',
+      });
+    }
     if (await answers(runDirectory)) {
       throw new AdminError('AgentRunning', 'operator', `an agent is running already in ${runDirectory}`, {
         remedy: 'stop it with loamlet stop, or give this one its own runDirectory and stateDirectory',

@@ -125,7 +125,8 @@ function migrate(sqlite: BetterSqlite3.Database, from: number, log: Logger): voi
     .immediate();
 }
 
-function asStoreError(path: string, error: unknown): unknown {
+/** What SQLite complained of, as the operator of the file should hear it; any other error as it is. */
+export function asStoreError(path: string, error: unknown): unknown {
   const code = systemCode(error) ?? '';
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
     return new StoreError('Corrupt', `the database ${path} is damaged (${(error as Error).message})`, {
