@@ -18,9 +18,9 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs the shipped command line to its end. */
-export async function loamlet(args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ended> {
-  const child = spawn(process.execPath, [bundle, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
+/** Runs the shipped command line to its end. @param user for root: who runs it */
+export async function loamlet(args: readonly string[], user: { readonly uid?: number } = {}): Promise<Ended> {
+  const child = spawn(process.execPath, [bundle, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...user });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (part: Buffer) => (stdout += part.toString()));
@@ -143,8 +143,18 @@ export class NodeProcess implements AsyncDisposable {
   }
 
   /** The command line with this node's config. */
-  command(...args: readonly string[]): Promise<Ended> {
-    return loamlet([...args, '--config', this.configFile]);
+  command(command: string, ...more: readonly (string | { readonly uid: number })[]): Promise<Ended> {
+    const args = more.filter((part) => typeof part === 'string');
+    return loamlet(
+      [command, ...args, '--config', this.configFile],
+      more.find((part) => typeof part === 'object'),
+    );
+  }
+
+  /** Whoever read what the agent writes has gone away. */
+  closeOutput(): void {
+    this.#child?.stdout?.destroy();
+    this.#child?.stderr?.destroy();
   }
 
   /** Puts a static pod into the folder, or replaces it. */

@@ -6,7 +6,7 @@ import { Mosquitto } from '../../support/mosquitto.ts';
 import { NodeProcess } from '../../support/node-process.ts';
 import { Subscriber } from '../../support/subscriber.ts';
 import { until } from '../../support/until.ts';
-import { podOf, useGuests } from './world.ts';
+import { podOf, soilSensor, useGuests } from './world.ts';
 
 const guest = useGuests('plain', 'counter', 'stubborn');
 
@@ -43,7 +43,7 @@ test('a pod that is removed while no agent is there is stopped by the next one',
   node.remove('sleeper');
   await node.start();
   await node.until('it is gone', ({ pods }) => pods.length === 1);
-  expect(node.logFolders('sleeper')).toEqual([]);
+  await until('its log is gone', () => node.logFolders('sleeper').length === 0);
   expect(await node.running('stays')).toMatchObject({ restarts: 0 });
 });
 
@@ -168,6 +168,39 @@ test('a second agent on the same directories is refused with one line and distur
   expect(second.code).toBe(1);
   expect(second.stderr).toMatch(/^error: an agent is running already [^\n]*: stop it with loamlet stop, or [^\n]*\n$/);
   expect(await node.running('sleeper')).toMatchObject({ restarts: 0 });
+  // Nor may it come with a run directory of its own.
+  node.configure({ runDirectory: `${node.runDirectory}-2` });
+  const third = await node.command('node');
+  expect(third).toMatchObject({ code: 1, stderr: second.stderr });
+  node.configure({});
+});
+
+test('answers who asks for the status while it starts', async () => {
+  await using node = NodeProcess.prepare({ devices: [soilSensor()] });
+  const { ended } = node.launch();
+  let answers = 0;
+  await until(
+    'it runs',
+    async () => {
+      expect((await node.status()).nodeName).toBe('loam-1');
+      answers++;
+      return node.log.includes('"loamlet runs"');
+    },
+    () => node.log,
+  );
+  expect(answers).toBeGreaterThan(1);
+  await node.signal('SIGINT');
+  expect(await ended).toBe(0);
+});
+
+test('a second Ctrl-C ends the agent at once, and the runner at the end of the grace', async () => {
+  await using node = await NodeProcess.start({ mqtt: { embedded: { port: 0 } } });
+  node.apply(podOf('deaf', guest('stubborn'), { args: ['ignore'] }));
+  await node.untilPrinted('deaf', 'running');
+  process.kill(node.pid, 'SIGINT');
+  await until('it stops', () => node.log.includes('stopping: modules end'));
+  expect(await node.signal('SIGINT')).toBe(130);
+  await until('nothing is left', () => node.processes().length === 0);
 });
 
 test('of four agents that start at once, one runs', async () => {
