@@ -3,20 +3,21 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { askAgent } from '../../src/observe/admin-socket.ts';
 import type { NodeStatus } from '../../src/observe/node-status.ts';
+import { eventually } from '../lib/demo-world.ts';
 import { start, type Running } from '../lib/processes.ts';
 
 const bundle = new URL('../../dist/loamlet.mjs', import.meta.url).pathname;
 
 /** `loamlet node` from the shipped bundle. Disposing stops it and its runner. */
 export class AgentProcess implements AsyncDisposable {
-  readonly #running: Running;
+  readonly #configFile: string;
   readonly #runDirectory: string;
-  readonly #lines: string[];
+  #running!: Running;
+  #lastLine = '';
 
-  private constructor(running: Running, runDirectory: string, lines: string[]) {
-    this.#running = running;
+  private constructor(configFile: string, runDirectory: string) {
+    this.#configFile = configFile;
     this.#runDirectory = runDirectory;
-    this.#lines = lines;
   }
 
   /** @param config beside what names the folders */
@@ -26,14 +27,22 @@ export class AgentProcess implements AsyncDisposable {
     const runDirectory = join(folder, 'run');
     const folders = { stateDirectory: join(folder, 'state'), runDirectory, logDirectory: join(folder, 'logs') };
     await writeFile(file, stringify({ apiVersion: 'loamlet.dev/v1alpha1', kind: 'NodeConfig', ...folders, ...config }));
-    const lines: string[] = [];
-    const running = start(process.execPath, [bundle, 'node', '--config', file], {
-      onLine: (line) => {
-        lines.push(line);
-        if (lines.length > 100) lines.shift();
-      },
+    const agent = new AgentProcess(file, runDirectory);
+    agent.#start();
+    return agent;
+  }
+
+  #start(): void {
+    this.#running = start(process.execPath, [bundle, 'node', '--config', this.#configFile], {
+      onLine: (line) => void (this.#lastLine = line),
     });
-    return new AgentProcess(running, runDirectory, lines);
+  }
+
+  /** The agent leaves its runner, and a new one takes it over. */
+  async restart(): Promise<void> {
+    this.#running.child.kill('SIGTERM');
+    await this.#running.ended;
+    this.#start();
   }
 
   get pid(): number {
@@ -42,13 +51,16 @@ export class AgentProcess implements AsyncDisposable {
 
   /** What it wrote last. */
   get lastLine(): string {
-    return this.#lines.at(-1) ?? '';
+    return this.#lastLine;
   }
 
-  async runnerPid(): Promise<number> {
-    const { runner } = (await askAgent(this.#runDirectory, 'GET', '/status')) as NodeStatus;
-    if (runner.pid === undefined) throw new Error('the node has no runner');
-    return runner.pid;
+  /** Waits for the agent to answer. */
+  runnerPid(signal: AbortSignal): Promise<number> {
+    return eventually('the agent', 30, signal, async () => {
+      const { runner } = (await askAgent(this.#runDirectory, 'GET', '/status')) as NodeStatus;
+      if (runner.pid === undefined) throw new Error('the node has no runner');
+      return runner.pid;
+    });
   }
 
   [Symbol.asyncDispose](): PromiseLike<void> {

@@ -6,7 +6,7 @@ import { prepareGuest } from './guests.ts';
 const rounds = 3;
 
 /** What a call costs at least, so the best of several processes of sixty short rounds each. */
-export const measureCalls: Family = async ({ folder, signal }) => {
+export const measureCalls: Family = async function* ({ folder, signal }) {
   const module = await prepareGuest('calls', folder, signal);
   const times: CallTimes[] = [];
   for (let round = 0; round < rounds; round++)
@@ -14,7 +14,7 @@ export const measureCalls: Family = async ({ folder, signal }) => {
   const best = (name: keyof CallTimes): number => Math.min(...times.map((each) => each[name]));
   const ns = (name: keyof CallTimes): string => best(name).toFixed(1);
   const ratio = (name: keyof CallTimes, bare: keyof CallTimes): string => (best(name) / best(bare)).toFixed(2);
-  return [
+  yield* [
     figure(
       'hostcall_ns',
       best('plain'),

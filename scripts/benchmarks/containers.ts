@@ -7,7 +7,7 @@ import { prepareGuest } from './guests.ts';
 
 const containers = 1000;
 
-export const measureContainerMemory: Family = async (bench) => {
+export const measureContainerMemory: Family = async function* (bench) {
   const module = await prepareGuest('sensor', bench.folder, bench.signal);
   const folder = await mkdtemp(join(bench.folder, 'c-'));
   const settings: ContainerSettings = { module, folder, containers };
@@ -18,7 +18,7 @@ export const measureContainerMemory: Family = async (bench) => {
     bench.signal,
     flags,
   );
-  return [
+  yield* [
     figure(
       'container_bytes',
       privateBytes,

@@ -63,5 +63,5 @@ export interface Bench {
   say(line: string): void;
 }
 
-/** Measures some figures in one go. */
-export type Family = (bench: Bench) => Promise<Figure[]>;
+/** Measures some figures in one go, each told as soon as it is known. */
+export type Family = (bench: Bench) => AsyncIterable<Figure>;

@@ -17,10 +17,13 @@ export interface IdleMemory {
 
 const samples = 5;
 
-/** Leaves the node alone for a while, then looks five times over its last 10 s. */
-export async function idleMemory(world: NodeWorld, { idleMinutes, signal, say }: Bench): Promise<IdleMemory> {
-  const pids = [world.node.pid, await world.node.runnerPid()];
-  say(`leaving the node idle for ${idleMinutes} min`);
+/** Leaves the node alone for some minutes, then looks five times over their last 10 s. */
+export async function idleMemory(
+  world: NodeWorld,
+  idleMinutes: number,
+  { signal }: Pick<Bench, 'signal'>,
+): Promise<IdleMemory> {
+  const pids = [world.node.pid, await world.node.runnerPid(signal)];
   const cpuFrom = cpuSeconds(pids);
   const from = performance.now();
   await delay(Math.max(0, idleMinutes * 60_000 - 10_000), undefined, { signal });

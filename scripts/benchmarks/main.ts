@@ -75,12 +75,13 @@ try {
     say(`measuring ${wanted.join(', ')}`);
     try {
       const family = await load((name) => only.has(name));
-      found.push(...(await family(bench)).filter(({ name }) => only.has(name)));
+      for await (const each of family(bench)) if (only.has(each.name)) found.push(each);
     } catch (error) {
       if (stop.signal.aborted) throw error;
       failed = true;
       const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-      found.push(...wanted.map((name) => figure(name, null, `not measured: ${reason}`)));
+      const missing = wanted.filter((name) => found.every((each) => each.name !== name));
+      found.push(...missing.map((name) => figure(name, null, `not measured: ${reason}`)));
     }
   }
   printTable(found);

@@ -24,11 +24,13 @@ export class NodeWorld implements AsyncDisposable {
   readonly api: ApiClient;
   /** What a pod names as its image. */
   readonly image: string;
+  readonly #cluster: ControlPlane;
   readonly #parts: AsyncDisposableStack;
 
-  private constructor(node: AgentProcess, api: ApiClient, image: string, parts: AsyncDisposableStack) {
+  private constructor(node: AgentProcess, cluster: ControlPlane, image: string, parts: AsyncDisposableStack) {
     this.node = node;
-    this.api = api;
+    this.#cluster = cluster;
+    this.api = cluster.admin;
     this.image = image;
     this.#parts = parts;
   }
@@ -52,17 +54,23 @@ export class NodeWorld implements AsyncDisposable {
           mqtt: { url: broker.url },
         }),
       );
-      await eventually('the node', 60, signal, async () => {
-        await cluster.approveServing(nodeName);
-        const { status } = await cluster.admin.get<NodeObject>(`/api/v1/nodes/${nodeName}`);
-        if (!(status?.conditions ?? []).some((each) => each.type === 'Ready' && each.status === 'True'))
-          throw new Error(`it is not Ready: ${node.lastLine}`);
-      });
-      return new NodeWorld(node, cluster.admin, image, parts);
+      const world = new NodeWorld(node, cluster, image, parts);
+      await world.ready(signal);
+      return world;
     } catch (error) {
       await parts.disposeAsync();
       throw error;
     }
+  }
+
+  /** Resolves when the API has the node as Ready; approves what it asks for meanwhile, as an operator would. */
+  ready(signal: AbortSignal): Promise<void> {
+    return eventually('the node', 60, signal, async () => {
+      await this.#cluster.approveServing(nodeName);
+      const { status } = await this.api.get<NodeObject>(`/api/v1/nodes/${nodeName}`);
+      if (!(status?.conditions ?? []).some((each) => each.type === 'Ready' && each.status === 'True'))
+        throw new Error(`it is not Ready: ${this.node.lastLine}`);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

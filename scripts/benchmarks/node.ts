@@ -6,41 +6,37 @@ import { median, quantile } from './statistics.ts';
 
 const pods = 20;
 const warmUp = 3;
+const restartedMinutes = 0.5;
 
 /** What needs a node in a cluster, which takes a while to start: one for all of it. */
-export const measureNode =
-  (wants: (name: 'pod_start_ms' | 'idle_pss_bytes') => boolean): Family =>
-  async (bench) => {
+export const measureNode = (wants: (name: 'pod_start_ms' | 'idle_pss_bytes') => boolean): Family =>
+  async function* (bench) {
     bench.say('starting a control plane, a registry, a broker and a node');
     await using world = await NodeWorld.open(bench);
-    const found = [];
     if (wants('pod_start_ms')) {
       const times = (await timePods(world, warmUp + pods, bench.signal)).slice(warmUp);
       const start = times.map(({ startMs }) => startMs);
-      found.push(
-        figure(
-          'pod_start_ms',
-          median(start),
-          `${pods} pods, one after the other, artifact warm; ${quantile(start, 0).toFixed(0)} to ${quantile(start, 1).toFixed(0)}; ` +
-            `created to bound ${median(times.map(({ boundMs }) => boundMs)).toFixed(0)}`,
-        ),
+      yield figure(
+        'pod_start_ms',
+        median(start),
+        `${pods} pods, one after the other, artifact warm; ${quantile(start, 0).toFixed(0)} to ${quantile(start, 1).toFixed(0)}; ` +
+          `created to bound ${median(times.map(({ boundMs }) => boundMs)).toFixed(0)}`,
       );
     }
     if (wants('idle_pss_bytes')) {
-      const { togetherBytes, fileBytes, kernelPssBytes, agentPrivateBytes, runnerPrivateBytes, cpu } = await idleMemory(
-        world,
-        bench,
-      );
-      const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
-      found.push(
-        figure(
-          'idle_pss_bytes',
-          togetherBytes,
-          `after ${bench.idleMinutes} min; private: agent ${mb(agentPrivateBytes)} MB, runner ${mb(runnerPrivateBytes)} MB; ` +
-            `pages of files ${mb(fileBytes)} MB; the kernel's PSS, less by what other Node.js processes share, ${mb(kernelPssBytes)} MB; ` +
-            `${(cpu * 100).toFixed(1)} % of a core`,
-        ),
+      bench.say(`leaving the node idle for ${bench.idleMinutes} min, and for ${restartedMinutes} min after a restart`);
+      const joined = await idleMemory(world, bench.idleMinutes, bench);
+      await world.node.restart();
+      await world.ready(bench.signal);
+      const restarted = await idleMemory(world, restartedMinutes, bench);
+      const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+      yield figure(
+        'idle_pss_bytes',
+        joined.togetherBytes,
+        `${bench.idleMinutes} min after it joined${wants('pod_start_ms') ? ` and ran ${warmUp + pods} pods` : ''}; private: agent ${mb(joined.agentPrivateBytes)}, ` +
+          `runner ${mb(joined.runnerPrivateBytes)}; pages of files ${mb(joined.fileBytes)}; the kernel's PSS, less by what other ` +
+          `Node.js processes here share, ${mb(joined.kernelPssBytes)}; ${(joined.cpu * 100).toFixed(1)} % of a core. ` +
+          `Agent restarted, its certificate at hand: ${mb(restarted.togetherBytes)}, agent ${mb(restarted.agentPrivateBytes)}`,
       );
     }
-    return found;
   };

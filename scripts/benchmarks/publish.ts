@@ -13,12 +13,12 @@ const seconds = 4;
 /** Not /tmp, which may be memory. */
 const disk = '/var/tmp';
 
-export const measurePublishes: Family = async (bench) => {
+export const measurePublishes: Family = async function* (bench) {
   const module = await prepareGuest('publisher', bench.folder, bench.signal);
   const rates = [await measure(bench, module), await measure(bench, module)];
   const best = rates.reduce((a, b) => (a.committedPerSecond >= b.committedPerSecond ? a : b));
   const each = rates.map(({ committedPerSecond }) => Math.round(committedPerSecond)).join(', ');
-  return [
+  yield* [
     figure(
       'publish_per_second',
       best.committedPerSecond,
@@ -27,14 +27,15 @@ export const measurePublishes: Family = async (bench) => {
   ];
 };
 
-export const measureDeliveries: Family = async (bench) => {
+export const measureDeliveries: Family = async function* (bench) {
   if (spawnSync('mosquitto', ['-h']).error) {
-    return [figure('delivered_per_second', null, 'not measured: mosquitto is not installed')];
+    yield figure('delivered_per_second', null, 'not measured: mosquitto is not installed');
+    return;
   }
   const module = await prepareGuest('publisher', bench.folder, bench.signal);
   await using broker = await Mosquitto.start({ lines: ['max_inflight_messages 0'] });
   const rates = await measure(bench, module, broker.url);
-  return [
+  yield* [
     figure(
       'delivered_per_second',
       rates.deliveredPerSecond,

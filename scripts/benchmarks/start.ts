@@ -8,7 +8,7 @@ const starts = 500;
 const rounds = 7;
 
 /** Several processes of each kind in alternation, and the quietest of each: a noisy minute hits all kinds. */
-export const measureStarts: Family = async ({ folder, signal }) => {
+export const measureStarts: Family = async function* ({ folder, signal }) {
   const module = await prepareGuest('sensor', folder, signal);
   const kinds = {
     instance: { kind: 'instance', turns: true },
@@ -36,7 +36,7 @@ export const measureStarts: Family = async ({ folder, signal }) => {
   const note = (of: typeof p50): string =>
     `${starts} starts, one a turn of the event loop; the quietest of ${rounds} processes, the median one ${median(of.instance).toFixed(1)}; ` +
     `in one go ${us(of, 'row')}; V8 alone, imports that do nothing: ${us(of, 'bare')}, so ${ratio(of)}x`;
-  return [
+  yield* [
     figure('instance_start_us', best(p50, 'instance'), note(p50)),
     figure(
       'instance_start_p99_us',
