@@ -50,6 +50,8 @@ export function sensorsInterface(devices: DeviceAccess): HostInterface {
           } catch (error) {
             return storeError(guest, at, 4, sensorError(guest, error));
           }
+          // It may have ended while the device was opened: nobody would close the handle.
+          guest.signal.throwIfAborted();
           storeHandle(guest, at, guest.handles.add(kind, sensor));
         },
       },

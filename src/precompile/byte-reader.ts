@@ -1,6 +1,7 @@
 import { PrecompileError } from './errors.ts';
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
+/** Names are taken as they are: with a byte order mark in front a name is another one. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Reads a stretch of a wasm file. Every read is held against the end of the stretch; `where` names it in errors. */
 export class ByteReader {

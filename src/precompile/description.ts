@@ -1,7 +1,7 @@
 import type { ExternalKind } from './module-shape.ts';
 
 /** Changes with every change of what `transform` makes of the same input; part of the cache's key. */
-export const precompileVersion = 2;
+export const precompileVersion = 3;
 
 /** The module name of what runners themselves give to every precompiled module. */
 export const hostModule = 'loamlet';

@@ -2,17 +2,18 @@ import { ByteReader } from './byte-reader.ts';
 import { concat, leb, name } from './byte-writer.ts';
 import { walkBody } from './code-walk.ts';
 import { refusedExport } from './description.ts';
-import { PrecompileError } from './errors.ts';
 import type { ModuleShape } from './module-shape.ts';
 import { sectionId, sectionName, type Section } from './sections.ts';
 import type { SectionEdits } from './section-edits.ts';
+import { checkTypes } from './types.ts';
 
 const memoryGrow = 0x40;
 const i32 = 0x7f;
 
 /**
  * Replaces each `memory.grow` by a call of a function that does it and notes a refusal. Returns false when there is none. Goes
- * through all code, so that what the walk does not know is refused here.
+ * through all types and code, so that what is not known here is refused, garbage-collected types above all: they grow V8's own
+ * heap, which no container's limit bounds.
  */
 export function watchGrowth(
   bytes: Uint8Array,
@@ -24,9 +25,9 @@ export function watchGrowth(
     const section = sections.find((candidate) => candidate.id === id);
     return section && new ByteReader(bytes, sectionName(id), section.start, section.end);
   };
+  const types = checkTypes(open(sectionId.type), open(sectionId.tag));
   const code = open(sectionId.code);
   if (!code) return false;
-  const types = countTypes(open(sectionId.type));
   const imported = (kind: string): number => shape.imports.filter((wanted) => wanted.kind === kind).length;
   const grow = imported('function') + (open(sectionId.function)?.u32() ?? 0);
   const refused = imported('global') + (open(sectionId.global)?.u32() ?? 0);
@@ -75,28 +76,4 @@ function rewrite(code: ByteReader, grow: number): { count: number; bodies: Uint8
     parts.push(leb(body.reduce((sum, part) => sum + part.length, 0)), ...body);
   }
   return { count, bodies: concat(parts), changed };
-}
-
-/** Each element is one type: groups of them belong to garbage collection. */
-function countTypes(reader: ByteReader | undefined): number {
-  if (!reader) return 0;
-  const count = reader.count('types', 1_000_000);
-  for (let n = 0; n < count; n++) {
-    if (reader.u8() !== 0x60) {
-      throw new PrecompileError(
-        'ErrModuleUnsupported',
-        "Loamlet can't run this module: it uses garbage-collected types",
-        {
-          remedy: 'build it without that WebAssembly feature',
-        },
-      );
-    }
-    for (const what of ['parameters', 'results']) {
-      for (let values = reader.count(what, 1000); values > 0; values--) {
-        const byte = reader.u8();
-        if (byte === 0x63 || byte === 0x64) reader.skipLeb();
-      }
-    }
-  }
-  return count;
 }

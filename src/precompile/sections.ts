@@ -32,11 +32,13 @@ export const sectionId = {
   type: 1,
   import: 2,
   function: 3,
+  table: 4,
   memory: 5,
   global: 6,
   export: 7,
   start: 8,
   code: 10,
+  tag: 13,
 } as const;
 const maxSections = 10_000;
 export const maxNameBytes = 1024;

@@ -12,6 +12,7 @@ import { watchGrowth } from './growth.ts';
 import { readShape, type ModuleShape } from './module-shape.ts';
 import { readSections, sectionId, type Section } from './sections.ts';
 import { SectionEdits } from './section-edits.ts';
+import { boundTables } from './tables.ts';
 
 const memoryKind = 2;
 const largestMemory = 65_536;
@@ -22,6 +23,7 @@ const largestMemory = 65_536;
  *   its maximum and one artifact serves every limit; an export of the memory stays;
  * - a start section becomes the export `loamlet:start`, called first through `promising`: nothing may suspend while a
  *   module is instantiated;
+ * - its tables get a maximum: no memory limit counts them;
  * - `memory.grow` notes a refusal in the exported global `loamlet:refused`, so that a trap for want of memory is told as one;
  * - custom sections no one reads at run time are left out, and a description is put in.
  * Instrumentation for metering will be one more step; `precompileVersion` tells the outputs of different steps apart.
@@ -42,7 +44,8 @@ export function transform(bytes: Uint8Array): { module: Uint8Array; description:
   const edits = new SectionEdits(bytes, sections);
   if (shape.memory) importMemory(edits, shape.memory.minPages);
   if (shape.start !== undefined) exportStart(edits, shape.start);
-  const grows = shape.memory !== undefined && watchGrowth(bytes, sections, shape, edits);
+  const grows = watchGrowth(bytes, sections, shape, edits);
+  boundTables(bytes, sections, edits);
   const description = describe(shape);
   const json = new TextEncoder().encode(JSON.stringify(description));
   // Function names are for traps, hints for the compiler; hints name places in functions, which watching growth moves.

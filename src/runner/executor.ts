@@ -1,4 +1,4 @@
-import type { HostInterface } from '../../hostcalls/guest.ts';
+import { GuestTrap, type HostInterface } from '../../hostcalls/guest.ts';
 import { errorLine } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { formatBytes } from '../base/quantity.ts';
@@ -101,12 +101,16 @@ export class Executor {
     }
   }
 
-  /** Guest code is always called on a stack that may suspend. */
+  /** Guest code is always called on a stack that may suspend. Never throws: a function that can't be called without arguments rejects. */
   #call(instance: Instance, call: WebAssembly.ExportValue): Promise<unknown> {
     const before = scheduler.current;
     scheduler.current = instance;
     try {
       return WebAssembly.promising(call)();
+    } catch (error) {
+      return Promise.reject(
+        new GuestTrap('has a start function with parameters, which nobody gives it', { cause: error }),
+      );
     } finally {
       scheduler.current = before;
     }

@@ -31,6 +31,8 @@ export interface InstanceOptions {
 }
 
 const noBytes = new Uint8Array(0);
+/** Calls of one instance that wait within each other's `cabi_realloc`; each holds a stack. Go needs a few. */
+const maxNestedAllocations = 16;
 const noView = new DataView(new ArrayBuffer(0));
 
 /**
@@ -68,6 +70,7 @@ export class Instance implements Guest, WasiGuest, Task {
   #abort: AbortController | undefined;
   #handles: GuestHandles | undefined;
   #realloc: ((...args: number[]) => Promise<unknown>) | undefined;
+  #allocating = 0;
 
   constructor(options: InstanceOptions, memory: WebAssembly.Memory | null) {
     this.id = options.id;
@@ -116,7 +119,22 @@ export class Instance implements Guest, WasiGuest, Task {
 
   async allocate(align: number, size: number): Promise<number> {
     if (size === 0) return align;
-    const address = Number(await this.#callRealloc(align, size)) >>> 0;
+    // Never before the host call that asks has parked its guest: what the allocator waits for must be the innermost wait.
+    await undefined;
+    // Whatever the host call waited for, its guest may have ended meanwhile: none of its code runs again.
+    if (this.ending || this.finished) throw uncatchable;
+    if (this.#allocating >= maxNestedAllocations) {
+      throw new GuestTrap(
+        `made host calls within its cabi_realloc, ${maxNestedAllocations} deep, which is the most allowed`,
+      );
+    }
+    this.#allocating++;
+    let address: number;
+    try {
+      address = Number(await this.#callRealloc(align, size)) >>> 0;
+    } finally {
+      this.#allocating--;
+    }
     if (this.ending) throw uncatchable;
     if (address % align !== 0 || address + size > this.bytes().length) {
       throw new GuestTrap(`its cabi_realloc answered address ${address} for ${size} bytes, which is not usable memory`);
