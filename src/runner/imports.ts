@@ -63,17 +63,34 @@ function wrap(fn: HostFunction | WasiFunction): unknown {
     case 'plain':
       return byArity(call);
     case 'parking':
-      return new WebAssembly.Suspending(byArity(call));
+      return new WebAssembly.Suspending(byArity(parking(call), call.length));
     case 'suspending':
-      return new WebAssembly.Suspending(byArity(waiting(call), Infinity));
+      return new WebAssembly.Suspending(byArity(waiting(call), call.length));
   }
 }
 
-/** Host promises settle whenever they like; the guest goes on in its turn of the run queue. */
+/**
+ * A suspending import parks its guest whatever it returns, so an answer at once goes through the run queue as well: no guest may
+ * go on but in its turn, with `current` set.
+ */
+function answered(guest: Instance, answer: number): Promise<unknown> {
+  const parked = scheduler.park(guest);
+  scheduler.wake(guest, answer);
+  return parked;
+}
+
+function parking(call: Call): Call {
+  return (guest, a, b, c, d) => {
+    const parked = call(guest, a, b, c, d) as Promise<unknown> | number;
+    return typeof parked === 'number' ? answered(guest, parked) : parked;
+  };
+}
+
+/** Host promises settle whenever they like; the guest goes on in its turn. */
 function waiting(call: Call): Call {
   return (guest, ...args) => {
     const done = call(guest, ...args) as Promise<number | void> | number;
-    if (typeof done === 'number') return done;
+    if (typeof done === 'number') return answered(guest, done);
     const parked = scheduler.park(guest);
     done.then(
       (result) => {
