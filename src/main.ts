@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line: what a person types, exit codes, signals. The only file of the agent that ends the process. */
+import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { errorLine, LoamletError } from './base/errors.ts';
 import { version } from './base/version.ts';
@@ -15,6 +16,7 @@ const exitBroken = 70;
 
 /** Runs the agent until a signal or `loamlet stop`. */
 async function runNode(configPath: string): Promise<void> {
+  keepYoungHeapSmall();
   const [{ loadConfig }, { parseDevice }, { createLogger }, { Node }] = await Promise.all([
     import('./config/load.ts'),
     import('../devices/catalog.ts'),
@@ -36,6 +38,11 @@ async function runNode(configPath: string): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   log.info({}, end === 'leave' ? 'leaving: modules go on' : 'stopping: modules end');
   await (end === 'leave' ? node.leave() : node.stop());
+}
+
+/** V8's young generation grows to 16 MB and more under load and stays so: the agent does without, and with 14 MB less. */
+function keepYoungHeapSmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 function program(): Command {
