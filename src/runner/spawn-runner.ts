@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { errorLine } from '../base/errors.ts';
@@ -66,6 +66,15 @@ export async function spawnRunner({
 export async function removeTraces({ socketPath }: RunnerRecord): Promise<void> {
   await rm(socketPath, { force: true });
   await rm(socketPath.replace(/\.sock$/, '.log'), { force: true });
+}
+
+/** Removes what runners left that `known` does not name: their agent was killed before it could note them. */
+export async function removeStrayTraces(directory: string, known: readonly RunnerRecord[]): Promise<void> {
+  const keep = new Set(known.flatMap(({ socketPath }) => [socketPath, socketPath.replace(/\.sock$/, '.log')]));
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name);
+    if (/^runner-[0-9a-f]{8}\.(sock|log)$/.test(name) && !keep.has(path)) await rm(path, { force: true });
+  }
 }
 
 async function greet(child: ChildProcess, settings: RunnerSettings): Promise<RunnerGreeting> {

@@ -6,7 +6,7 @@ import { RunnerClient, type RunnerEnd, type RunnerReceiver } from './client.ts';
 import type { ContainerId, ContainerReport, ContainerStart } from './protocol.ts';
 import { RunnerError } from './runner-error.ts';
 import { isAlive, killRunner, type RunnerRecord } from './runner-process.ts';
-import { removeTraces } from './spawn-runner.ts';
+import { removeStrayTraces, removeTraces } from './spawn-runner.ts';
 
 /** The agent's memory of its runners. */
 export interface RunnerMemory {
@@ -144,6 +144,7 @@ export class RunnerSupervisor implements AsyncDisposable {
       records.remove(record.id);
       await removeTraces(record);
     }
+    await removeStrayTraces(this.#options.directory, records.all());
     return adopted;
   }
 

@@ -308,12 +308,14 @@ test('a registry that is away at first is asked again', async () => {
   expect(await node.running('late')).toMatchObject({ restarts: 0 });
 });
 
+const wasmHeader = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+
 /** A module that imports one function and has an empty _start. */
 function importing(module: string, name: string): Buffer {
   const text = (value: string): number[] => [value.length, ...Buffer.from(value)];
   const section = (id: number, content: number[]): number[] => [id, content.length, ...content];
   return Buffer.from([
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...wasmHeader,
     ...section(1, [1, 0x60, 0, 0]),
     ...section(2, [1, ...text(module), ...text(name), 0, 0]),
     ...section(3, [1, 0]),

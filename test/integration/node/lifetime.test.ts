@@ -160,6 +160,35 @@ test('both die at once: the next agent starts the pods again and tells how they 
   expect(readdirSync(node.runDirectory)).toHaveLength(3);
 });
 
+test('whenever the agent is killed while it starts, the next one has one runner and ends it whole', async () => {
+  for (const moment of [
+    /"msg":"embedded broker listens"/,
+    /"msg":"connected to the broker"/,
+    /"msg":"runner started"/,
+    /"msg":"pod added"/,
+  ]) {
+    await using node = NodeProcess.prepare({ mqtt: { embedded: { port: 0 } } });
+    node.apply(podOf('sleeper', guest('plain')));
+    const { child, ended } = node.launch();
+    await until(
+      `${moment} is logged`,
+      () => moment.test(node.log),
+      () => node.log,
+    );
+    child.kill('SIGKILL');
+    await ended;
+    await node.start();
+    expect(await node.running('sleeper')).toMatchObject({ restarts: 0 });
+    // One that had started and was not noted yet ends by itself.
+    await until(
+      'there is one runner',
+      () => node.processes().filter((line) => line.endsWith('runner.mjs')).length === 1,
+    );
+    expect(await node.signal('SIGINT')).toBe(0);
+    expect(left(node)).toEqual(nothing);
+  }
+});
+
 test('a second agent on the same directories is refused with one line and disturbs nothing', async () => {
   await using node = await NodeProcess.start();
   node.apply(podOf('sleeper', guest('plain')));
