@@ -1,9 +1,9 @@
 import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { ApiClient, Query } from './api-client.ts';
-import { hasCode } from './errors.ts';
+import { ClusterError, hasCode } from './errors.ts';
 import { asRawPod, isObject, type PodEvent, type RawPod } from './raw-pod.ts';
-import { Backoff } from './retry.ts';
+import { Backoff, sleep } from './retry.ts';
 import { watchFrames, type WatchFrame } from './watch-stream.ts';
 
 export interface PodSourceOptions {
@@ -14,6 +14,8 @@ export interface PodSourceOptions {
   readonly idleMs?: number;
   /** @default Math.random */
   readonly random?: () => number;
+  /** @default a timer */
+  readonly sleep?: typeof sleep;
 }
 
 /** Where a watch stands: what a new connection needs to go on. */
@@ -27,14 +29,14 @@ interface Position {
  *
  * A connection that ends, breaks or falls silent is made again from the last version seen. When that version is gone
  * (always after a restart of the API server) everything is sent anew and ends in a `sync`. Nothing follows from an
- * error but another try, 0.25 s to 30 s later: "no pods" is said only by a complete `sync`.
+ * error but another try, 0.25 s to 10 s later: "no pods" is said only by a complete `sync`.
  */
 export async function* podEvents(
   options: PodSourceOptions,
   signal: AbortSignal,
 ): AsyncGenerator<PodEvent, void, undefined> {
-  const { log } = options;
-  const backoff = new Backoff(250, 30_000, options.random);
+  const { log, sleep: wait = sleep } = options;
+  const backoff = new Backoff(250, 10_000, options.random);
   const position: Position = { version: undefined };
   let outage = false;
   let initialEvents = true;
@@ -54,6 +56,8 @@ export async function* podEvents(
       if (signal.aborted) return;
       if (hasCode(error, 'ApiExpired')) {
         log.debug({ version: position.version }, 'the version to watch from is gone: asking for all pods');
+        // It answers: what the outage has made of the delay is over with it.
+        if (position.version !== undefined) backoff.reset();
         position.version = undefined;
       } else if (hasCode(error, 'ApiInvalid') && position.version === undefined && initialEvents) {
         // API servers before 1.34 may have WatchList off.
@@ -65,7 +69,7 @@ export async function* podEvents(
       }
     }
     try {
-      await backoff.wait(signal);
+      await wait(backoff.next(), signal);
     } catch {
       return;
     }
@@ -108,6 +112,9 @@ async function* watched(
       // After the yield: what was not taken over yet comes again.
       if (initial === undefined) position.version = versionOf(frame) ?? position.version;
     }
+  } catch (error) {
+    if (error instanceof ClusterError) throw error;
+    throw new ClusterError('ApiUnreachable', `the API server ended the watch (${errorLine(error)})`, { cause: error });
   } finally {
     response.destroy();
   }
