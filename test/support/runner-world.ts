@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { emptyGrant, type Grant } from '../../hostcalls/grant.ts';
 import { Precompiler } from '../../src/precompile/precompiler.ts';
@@ -95,11 +95,17 @@ export class RunnerWorld implements AsyncDisposable {
     this.#precompiler = precompiler;
   }
 
-  static async open(options: { unresponsiveMs?: number } = {}): Promise<RunnerWorld> {
+  static async open(options: { unresponsiveMs?: number; user?: string } = {}): Promise<RunnerWorld> {
     const folder = await tempFolder();
+    await chmod(folder.path, 0o755); // for a runner that is another user
     const world = new RunnerWorld(folder.path, await Precompiler.open({ directory: join(folder.path, 'modules') }));
     world.#parts.use(folder);
-    world.client = await RunnerClient.launch({ directory: folder.path, log: world.log.log, ...options });
+    try {
+      world.client = await RunnerClient.launch({ directory: folder.path, log: world.log.log, ...options });
+    } catch (error) {
+      await folder[Symbol.asyncDispose]();
+      throw error;
+    }
     world.#parts.defer(async () => {
       world.client.kill();
       await world.client[Symbol.asyncDispose]();

@@ -130,7 +130,7 @@ describe.each(modules)('%s', (module) => {
           type === 'I' ? BigInt(value) : i === 0 ? fd : value,
         );
         const { ending } = await call(module, name, args);
-        expect(ending, `${args}`).toMatchObject({ kind: 'exit' });
+        expect(ending, args.join(' ')).toMatchObject({ kind: 'exit' });
       }
     }
   });

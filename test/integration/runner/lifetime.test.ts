@@ -1,9 +1,9 @@
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { RunnerClient } from '../../../src/runner/client.ts';
 import { RunnerError } from '../../../src/runner/runner-error.ts';
 import { guest } from '../../support/guests.ts';
-import { program, sleeper, spinning } from '../../support/tiny-guests.ts';
+import { hello, program, sleeper, spinning } from '../../support/tiny-guests.ts';
 import { RunnerWorld, TestReceiver } from '../../support/runner-world.ts';
 import { assemble, i32, op } from '../../support/assemble.ts';
 
@@ -143,4 +143,21 @@ it('keeps the order of lines over a lost connection', async () => {
   // What the first agent had but did not confirm in time comes again; nothing is missing.
   expect((before.text(id) + world.receiver.text(id)).length).toBeGreaterThanOrEqual(300);
   expect((before.text(id) + world.receiver.text(id)).replaceAll('hello\n', '')).toBe('');
+});
+
+it.runIf(process.getuid!() === 0)('runs modules as the user it is given, for good', async () => {
+  await using world = await RunnerWorld.open({ user: 'nobody' });
+  world.listen();
+  const status = await readFile(`/proc/${world.client.record.pid}/status`, 'utf8');
+  expect(status).toMatch(/^Uid:\t65534\t65534\t65534\t65534$/m);
+  expect(status).toMatch(/^Gid:\t65534\t65534\t65534\t65534$/m);
+  expect(status).toMatch(/^CapEff:\t0+$/m);
+  expect(await world.receiver.exit(await world.start(hello))).toMatchObject({ exitCode: 0 });
+});
+
+it('says in one line why it could not start a runner', async () => {
+  await expect(RunnerWorld.open({ user: 'no-such-user' })).rejects.toMatchObject({
+    code: 'LaunchFailed',
+    message: expect.stringContaining('no-such-user'),
+  });
 });

@@ -5,10 +5,28 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { assemble, i32, op } from '../../support/assemble.ts';
 import { guest } from '../../support/guests.ts';
+import { Mosquitto } from '../../support/mosquitto.ts';
+import { Subscriber } from '../../support/subscriber.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { hello, sleeper, spinning, trapping } from '../../support/tiny-guests.ts';
 
 const main = new URL('../../../src/main.ts', import.meta.url).pathname;
+
+/** Publishes 42 to garden/bed. */
+const publishing = assemble({
+  imports: [{ module: 'loamlet:host/messaging@0.1.0', name: 'publish', params: [i32, i32, i32, i32, i32] }],
+  memory: { min: 1 },
+  functions: [
+    {
+      export: '_start',
+      body: [...op.i32(8), ...op.i32(10), ...op.i32(24), ...op.i32(2), ...op.i32(64), ...op.call(0)],
+    },
+  ],
+  data: [
+    { at: 8, bytes: 'garden/bed' },
+    { at: 24, bytes: '42' },
+  ],
+});
 
 describe('loamlet run', () => {
   let folder: Awaited<ReturnType<typeof tempFolder>>;
@@ -101,23 +119,27 @@ describe('loamlet run', () => {
   });
 
   it('prints what a module publishes', async () => {
-    const module = assemble({
-      imports: [{ module: 'loamlet:host/messaging@0.1.0', name: 'publish', params: [i32, i32, i32, i32, i32] }],
-      memory: { min: 1 },
-      functions: [
-        {
-          export: '_start',
-          body: [...op.i32(8), ...op.i32(10), ...op.i32(24), ...op.i32(2), ...op.i32(64), ...op.call(0)],
-        },
-      ],
-      data: [
-        { at: 8, bytes: 'garden/bed' },
-        { at: 24, bytes: '42' },
-      ],
-    });
-    const path = await file('publish.wasm', module);
+    const path = await file('publish.wasm', publishing);
     expect(await run(['--publish', 'garden/#', path])).toEqual({ code: 0, stdout: '', stderr: 'garden/bed 42\n' });
     expect((await run([path])).stderr).toMatch(/^loamlet\/[^/]+\/default\/publish\/garden\/bed 42\n$/);
+  });
+
+  it('publishes to a broker, which has every message before the command ends', async () => {
+    await using broker = await Mosquitto.start();
+    await using subscriber = await Subscriber.open(broker.url, 'garden/#');
+    const path = await file('publish.wasm', publishing);
+    expect(await run(['--publish', 'garden/#', '--mqtt', broker.url, path])).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: '',
+    });
+    expect(await subscriber.count(1)).toEqual(['42']);
+  });
+
+  it('refuses a broker that is not there with 1 and one line', async () => {
+    const { code, stderr } = await run(['--mqtt', 'mqtt://127.0.0.1:1', await file('hello.wasm', hello)]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: [^\n]+127\.0\.0\.1:1[^\n]*\n$/);
   });
 
   it.each([
