@@ -127,6 +127,6 @@ export class ModuleHost implements AgentHandler {
 }
 
 /** How long a new runner waits for its first agent, in milliseconds. */
-const unclaimedMs = 30_000;
+const unclaimedMs = 15_000;
 /** How long the agent has for the last log frames, in milliseconds. */
 const drainMs = 2_000;

@@ -61,7 +61,7 @@ test('lets a pod publish to the topics that its manifest asks for and the policy
   const { reason } = await node.pod('wide', 'denied', (pod) => pod.reason === 'GrantDenied');
   expect(reason).toBe('GrantDenied');
   // Granted garden/bed-3/+, it publishes to `count`, which is outside.
-  await node.untilPrinted('other', 'not published: permission-denied: the topic count is not granted');
+  await node.untilPrinted('other', 'not published: permission-denied: topic count is not granted: garden/bed-3/+');
   expect(all.received.filter(({ topic }) => !topic.endsWith('/status'))).toEqual([]);
 });
 
