@@ -5,7 +5,7 @@ import type { StartSettings, StartTimes } from './start-child.ts';
 import { median, quantile } from './statistics.ts';
 
 const starts = 500;
-const rounds = 7;
+const rounds = 5;
 
 /** Several processes of each kind in alternation, and the quietest of each: a noisy minute hits all kinds. */
 export const measureStarts: Family = async function* ({ folder, signal }) {
