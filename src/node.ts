@@ -80,8 +80,11 @@ export class Node {
 
   /** Everything ends: modules first, within their grace, so that what they publish at the end still goes out. */
   async stop(): Promise<void> {
-    await this.#endModules();
-    await this.leave();
+    try {
+      await this.#endModules();
+    } finally {
+      await this.leave();
+    }
   }
 
   async #endModules(): Promise<void> {

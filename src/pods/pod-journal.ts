@@ -38,6 +38,10 @@ export class PodJournal {
   #onceSaved: (() => void)[] = [];
   #turn: NodeJS.Immediate | undefined;
   #retry: NodeJS.Timeout | undefined;
+  /** The last save failed; the next failure is no news. */
+  #failing = false;
+  /** The agent is about to end: nothing may hold it up. */
+  #flushed = false;
 
   constructor(options: PodJournalOptions) {
     this.#options = options;
@@ -69,6 +73,7 @@ export class PodJournal {
 
   /** Writes now. What happens later is written in its own turn, but a disk that takes nothing is not tried again. */
   flush(): void {
+    this.#flushed = true;
     if (this.#turn !== undefined) clearImmediate(this.#turn);
     this.#turn = undefined;
     this.#write();
@@ -97,13 +102,17 @@ export class PodJournal {
     try {
       this.#options.save(changed, removed);
     } catch (error) {
-      this.#options.log.error({ error: errorLine(error), pods: changed.length }, "can't save pods: trying again");
+      if (!this.#failing)
+        this.#options.log.error({ error: errorLine(error), pods: changed.length }, "can't save pods: trying again");
+      this.#failing = true;
+      if (this.#flushed) return false;
       this.#retry ??= setTimeout(() => {
         this.#retry = undefined;
         this.#write();
       }, retryMs);
       return false;
     }
+    this.#failing = false;
     this.#changed.clear();
     this.#removed.clear();
     return true;

@@ -113,7 +113,7 @@ export class RunnerSupervisor implements AsyncDisposable {
     if (client === undefined) return;
     const { kind } = await client.shutdown(graceMs);
     if (kind !== 'died') client.kill();
-    this.#options.records.remove(client.record.id);
+    this.#forget(client.record);
   }
 
   /** Leaves the runner running. */
@@ -196,10 +196,19 @@ export class RunnerSupervisor implements AsyncDisposable {
     const message = this.#verdict ?? end.message;
     this.#verdict = undefined;
     this.#options.log.error({ pid: client.record.pid, reason: message }, 'runner lost, and every module with it');
-    this.#options.records.remove(client.record.id);
+    this.#forget(client.record);
     // Told as lost with the others.
     this.#waiting.clear();
     await this.#options.receiver.runnerLost(message);
+  }
+
+  /** A disk that takes nothing keeps a record that the next agent finds to be of nobody. */
+  #forget({ id, pid }: RunnerRecord): void {
+    try {
+      this.#options.records.remove(id);
+    } catch (error) {
+      this.#options.log.error({ pid, error: errorLine(error) }, "can't forget a runner that has ended");
+    }
   }
 
   async #replace(): Promise<RunnerClient | undefined> {

@@ -1,5 +1,7 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { Mosquitto } from '../../support/mosquitto.ts';
 import { NodeProcess } from '../../support/node-process.ts';
@@ -39,6 +41,11 @@ async function untilArrived(node: NodeProcess, subscriber: Subscriber, number: n
     () => subscriber.received.some(({ payload }) => Number(payload) >= number),
     () => `${subscriber.received.length} arrived, the last is ${subscriber.payloads.at(-1)}\n${node.log}`,
   );
+}
+
+/** Lets no file of the agent grow beyond so many bytes: to SQLite, a disk that fails. */
+async function limitFiles(node: NodeProcess, bytes: string): Promise<void> {
+  await promisify(execFile)('prlimit', ['--pid', String(node.pid), `--fsize=${bytes}:`]);
 }
 
 test('keeps readings on disk while the broker is away, and delivers all in order when it is back', async () => {
@@ -118,6 +125,37 @@ test('kill -9 of the broker, again and again: the node comes back and goes on in
   }
   const { outbox } = await node.until('it is connected again', ({ broker }) => broker?.state === 'connected');
   expect(outbox?.refused).toBe(0);
+});
+
+test('a disk that fails: the module is told, what it was told before is kept, and Ctrl-C still ends all', async () => {
+  await using mosquitto = await Mosquitto.start();
+  await using subscriber = await Subscriber.open(mosquitto.url, counted);
+  await mosquitto.stop();
+  await using node = await NodeProcess.start({ mqtt: { url: mosquitto.url } });
+  node.apply(podOf('counter', guest('counter'), { env: { INTERVAL_MS: 5 } }));
+  await untilTold(node, 20);
+  // No file of the agent grows past what the log of the database has now.
+  const wal = join(node.stateDirectory, 'loamlet.db-wal');
+  await limitFiles(node, String(statSync(wal).size));
+  await node.untilPrinted('counter', 'not published: other: disk I/O error');
+  await limitFiles(node, 'unlimited');
+  await untilTold(node, told(node) + 20);
+
+  await limitFiles(node, String(statSync(wal).size));
+  const failures = (): number => node.printed('counter').filter((line) => line.startsWith('not published')).length;
+  const before = failures();
+  await until('it fails again', () => failures() > before);
+  node.apply(podOf('late', guest('counter')));
+  await node.running('late');
+  expect(await node.signal('SIGINT')).toBe(0);
+  expect(node.processes()).toEqual([]);
+  const last = told(node);
+  await mosquitto.start();
+  await using second = await Subscriber.open(mosquitto.url, counted);
+  await node.start();
+  await untilArrived(node, second, last);
+  const numbers = [...new Set([...arrived(subscriber), ...arrived(second)])];
+  expect(numbers.slice(0, last)).toEqual(numbersTo(last));
 });
 
 test('a broker that refuses the login is named in one line, readings wait, and the right password delivers them', async () => {
