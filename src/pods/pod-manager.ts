@@ -3,6 +3,7 @@ import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { ContainerId, ContainerReport, ContainerStart, RunnerMessage } from '../runner/protocol.ts';
 import { admit, type Holders, type NodePolicy } from './admission.ts';
+import { DepartedPods } from './departed-pods.ts';
 import type { LogRun } from './logs/log-folder.ts';
 import { exitOf } from './container-exit.ts';
 import { parsePod } from './parse-pod.ts';
@@ -65,6 +66,7 @@ export class PodManager {
   /** Runs that the runner was told of and has not been told to forget. */
   readonly #runs = new Map<ContainerId, PodWorker>();
   readonly #turnedAway = new WaitingRoom();
+  readonly #departed = new DepartedPods();
   readonly #services: PodServices;
   readonly #journal: PodJournal;
 
@@ -113,6 +115,7 @@ export class PodManager {
       if (entry.worker.pod.source === source && !uids.has(uid)) this.#vanish(entry);
     }
     this.#turnedAway.keep(source, uids);
+    if (source === 'api') this.#departed.keep(uids);
   }
 
   /** A new pod, or a newer version of one. Returns its uid, or undefined when it has none to speak of. */
@@ -131,6 +134,7 @@ export class PodManager {
       else entry.worker.update(pod);
       return pod.uid;
     }
+    if (this.#departed.has(pod.uid)) return pod.uid;
     if (pod.knownPhase === 'Succeeded' || pod.knownPhase === 'Failed') {
       // It ended before this node's memory begins. It never runs again.
       if (pod.deletion !== undefined) this.#options.finalize(pod, {} as PodStatus);
@@ -150,6 +154,7 @@ export class PodManager {
   /** The object is gone from the API. */
   deleted(uid: string): void {
     this.#turnedAway.remove(uid);
+    this.#departed.remove(uid);
     const entry = this.#entries.get(uid);
     if (entry !== undefined) this.#vanish(entry);
   }
@@ -293,7 +298,10 @@ export class PodManager {
     this.#entries.delete(pod.uid);
     this.#journal.removed(pod.uid);
     this.#options.log.info({ pod: podLabel(pod) }, 'pod removed');
-    if (pod.source === 'api') this.#options.finalize(pod, worker.state.status());
+    if (pod.source === 'api') {
+      this.#departed.add(pod.uid);
+      this.#options.finalize(pod, worker.state.status());
+    }
     this.#options.forgotten(pod);
     if (again !== undefined) this.upsert(pod.source, again);
     while (this.#entries.size < this.#options.maxPods) {

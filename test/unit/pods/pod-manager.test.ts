@@ -498,6 +498,24 @@ describe('deletion', () => {
     expect(JSON.stringify(world.finalized[0]?.status)).toContain('"exitCode":3');
   });
 
+  it('is the end of it: what a late watch or a finalizer still tells of the object makes no new pod', async () => {
+    const world = await running();
+    world.manager.upsert('api', deleted(podObject()));
+    await world.exited('soil/c', 143);
+    expect(world.finalized).toHaveLength(1);
+    world.manager.upsert('api', deleted(podObject()));
+    world.manager.sync('api', [deleted(podObject())]);
+    await world.settle();
+    expect(world.finalized).toHaveLength(1);
+    expect(JSON.stringify(world.finalized[0]?.status)).toContain('"exitCode":143');
+    expect([...world.manager.workers]).toEqual([]);
+    world.manager.deleted('uid-soil');
+    world.manager.upsert('api', podObject());
+    await world.settle();
+    await world.started('soil/c');
+    expect(world.phase('soil')).toBe('Running');
+  });
+
   it('does not need the runner to live', async () => {
     const world = await running();
     world.manager.upsert('api', deleted(podObject()));
