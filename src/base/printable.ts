@@ -1,5 +1,5 @@
 /** Text from outside, fit for one line of a log, a status or a terminal: printable ASCII, at most `max` characters. */
 export function printable(text: string, max = 200): string {
-  const line = text.replace(/[^\x20-\x7e]/g, '?');
+  const line = text.slice(0, max + 1).replace(/[^\x20-\x7e]/g, '?');
   return line.length > max ? `${line.slice(0, max - 3)}...` : line;
 }

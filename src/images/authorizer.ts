@@ -16,7 +16,7 @@ export function parseChallenge(header: string | undefined): Challenge | undefine
   const [, scheme, rest = ''] = /^\s*(basic|bearer)\b(.*)$/is.exec(header ?? '') ?? [];
   if (scheme?.toLowerCase() === 'basic') return { scheme: 'basic' };
   const parameters = new Map<string, string>();
-  for (const match of rest.matchAll(/([a-z]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))/gi)) {
+  for (const match of rest.matchAll(/(?<![a-z])([a-z]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))/gi)) {
     parameters.set((match[1] ?? '').toLowerCase(), match[2] ?? match[3] ?? '');
   }
   const realm = parameters.get('realm');

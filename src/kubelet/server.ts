@@ -118,12 +118,14 @@ export class KubeletServer {
     try {
       // No endpoint of ours has a use for a body.
       request.resume();
-      const url = requestUrl(request);
       const caller = callerOf(request.socket as TLSSocket);
       if (caller === undefined) {
+        // A stranger keeps no connection: there are few.
+        response.setHeader('connection', 'close');
         reply(response, 401, "Unauthorized: show a client certificate of this node's cluster");
         return;
       }
+      const url = requestUrl(request);
       const verb = verbOf(request.method ?? '', url.pathname);
       if (!(await this.#isAllowed(caller, verb, url.pathname, response, signal))) return;
       await this.#serve(request, response, url, signal);

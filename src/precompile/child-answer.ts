@@ -31,6 +31,5 @@ export function parseAnswer(text: string): ChildAnswer | undefined {
   const code = precompileErrorCodes.find((known) => known === value['code']);
   const { message, remedy } = value;
   if (!code || typeof message !== 'string' || (remedy !== null && typeof remedy !== 'string')) return undefined;
-  const line = (text: string): string => text.replace(/\s*\n\s*/g, ' ').slice(0, 500);
-  return { ok: false, code, message: line(message), remedy: remedy === null ? null : printable(remedy) };
+  return { ok: false, code, message: printable(message, 500), remedy: remedy === null ? null : printable(remedy) };
 }

@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { entryPoint } from '../base/entry.ts';
 import { errorLine } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import { maxAnswerBytes, parseAnswer } from './child-answer.ts';
 import type { ModuleDescription } from './description.ts';
 import { PrecompileError } from './errors.ts';
@@ -66,14 +67,10 @@ export async function runChild(
     signal.throwIfAborted();
     if (timeout.aborted) throw failed(`it did not finish in ${limits.timeoutMs / 1000} s`);
     const answer = parseAnswer(answerText);
-    if (!answer)
-      throw failed(
-        complaint
-          .trim()
-          .split('\n')
-          .find((line) => /Error|FATAL/.test(line))
-          ?.slice(0, 200) ?? how,
-      );
+    if (!answer) {
+      const words = complaint.split('\n').find((line) => /Error|FATAL/.test(line));
+      throw failed(words === undefined ? how : printable(words));
+    }
     if (!answer.ok)
       throw new PrecompileError(answer.code, answer.message, answer.remedy === null ? {} : { remedy: answer.remedy });
     if (answer.size !== size) throw failed('its output is incomplete');

@@ -49,7 +49,7 @@ function readImports(reader: ByteReader | undefined): ModuleImport[] {
     const name = reader.name(maxNameBytes);
     const kind = kinds[reader.u8()] ?? reader.fail('an import of an unknown kind');
     if (module === 'loamlet')
-      unsupported('it imports from "loamlet", a name Loamlet keeps for itself', 'import from loamlet:host/…');
+      unsupported('it imports from "loamlet", a name Loamlet keeps for itself', 'import from loamlet:host/...');
     switch (kind) {
       case 'function':
         reader.u32();

@@ -13,6 +13,8 @@ export interface ConnectionHandler {
 }
 
 const welcomeMs = 10_000;
+/** Bytes that a runner may leave unread; the connection to one that reads no more ends. */
+const maxBacklog = 32 << 20;
 
 /** The agent's end of one connection to a runner, from its welcome on. Reads nothing until `listen`. */
 export class AgentConnection {
@@ -95,7 +97,18 @@ export class AgentConnection {
   }
 
   send(message: AgentMessage): void {
-    if (!this.#socket.destroyed) this.#socket.write(encodeFrame(message));
+    if (this.#socket.destroyed) return;
+    this.#socket.write(encodeFrame(message));
+    if (this.#socket.writableLength > maxBacklog) this.#fail('the runner does not read');
+  }
+
+  /** Reads nothing until `resume`; what has come already is still heard. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
   }
 
   close(): void {
@@ -108,15 +121,21 @@ export class AgentConnection {
     try {
       for (const frame of this.#decoder.push(chunk)) this.#handler?.message(parseRunnerMessage(frame), frame.tail);
     } catch (error) {
-      this.#end(errorLine(error));
-      this.#socket.destroy();
+      this.#fail(errorLine(error));
     }
+  }
+
+  #fail(reason: string): void {
+    this.#socket.destroy();
+    this.#end(reason);
   }
 
   #end(reason: string): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
-    this.#handler?.closed(reason);
+    const handler = this.#handler;
+    this.#handler = undefined;
+    handler?.closed(reason);
   }
 }
 

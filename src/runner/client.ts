@@ -54,6 +54,12 @@ export interface RunnerEnd {
 }
 
 const reconnectTries = 8;
+/** A connection that ends sooner counts as a try, in milliseconds. */
+const shortMs = 5_000;
+/** What an entry of a log frame takes beside its bytes, about. */
+const entryBytes = 128;
+/** Log bytes that wait for the disk before the runner is heard no further; its own window is 1 MiB. */
+const maxUnwritten = 16 << 20;
 const maxUnsent = 20_000;
 
 /**
@@ -78,6 +84,9 @@ export class RunnerClient implements AsyncDisposable {
   #unsent: AgentMessage[] = [];
   #lastLogSeq = 0;
   #writing: Promise<void> = Promise.resolve();
+  #unwritten = 0;
+  #connectedAtMs = performance.now();
+  #shortConnections = 0;
   #watch: NodeJS.Timeout | undefined;
   #nonce = 0;
   #shuttingDown = false;
@@ -203,6 +212,7 @@ export class RunnerClient implements AsyncDisposable {
         return this.#takeLogs(
           message.seq,
           slices(message.entries, tail, (entry, bytes) => ({ entry, bytes })),
+          tail.length + entryBytes * message.entries.length,
         );
       case 'publish':
         return void this.#takePublishes(slices(message.items, tail, (item, payload) => ({ item, payload })));
@@ -217,10 +227,13 @@ export class RunnerClient implements AsyncDisposable {
     }
   }
 
-  #takeLogs(seq: number, pieces: { entry: LogEntry; bytes: Uint8Array }[]): void {
+  /** @param cost bytes that it takes until it is written */
+  #takeLogs(seq: number, pieces: { entry: LogEntry; bytes: Uint8Array }[], cost: number): void {
     const again = seq <= this.#lastLogSeq; // sent anew on a new connection, but we have it
     this.#lastLogSeq = Math.max(seq, this.#lastLogSeq);
     const written = again ? undefined : this.#receiver!.logs(pieces);
+    this.#unwritten += cost;
+    if (this.#unwritten > maxUnwritten) this.#connection?.pause();
     this.#writing = Promise.all([this.#writing, written]).then(
       () => this.#connection?.send({ type: 'logged', seq }),
       (error: unknown) => {
@@ -228,6 +241,10 @@ export class RunnerClient implements AsyncDisposable {
         this.#connection?.send({ type: 'logged', seq });
       },
     );
+    void this.#writing.then(() => {
+      this.#unwritten -= cost;
+      if (this.#unwritten <= maxUnwritten) this.#connection?.resume();
+    });
   }
 
   async #takePublishes(published: { item: PublishItem; payload: Uint8Array }[]): Promise<void> {
@@ -243,9 +260,11 @@ export class RunnerClient implements AsyncDisposable {
 
   async #reconnect(reason: string): Promise<void> {
     this.#connection = undefined;
-    for (let attempt = 0; attempt < reconnectTries && !this.#end; attempt++) {
+    this.#shortConnections = performance.now() - this.#connectedAtMs < shortMs ? this.#shortConnections + 1 : 0;
+    for (let attempt = this.#shortConnections; attempt < reconnectTries && !this.#end; attempt++) {
       if (!isAlive(this.record)) return this.#died();
-      if (attempt === 0 && !this.#shuttingDown) this.#log.warn({ reason }, 'connection to the runner lost');
+      if (attempt === this.#shortConnections && !this.#shuttingDown)
+        this.#log.warn({ reason }, 'connection to the runner lost');
       try {
         const connection = await AgentConnection.open(this.record);
         if (this.#end) return connection.close();
@@ -262,6 +281,7 @@ export class RunnerClient implements AsyncDisposable {
   /** What was missed is in the reports; what was asked meanwhile is said now. */
   #resume(connection: AgentConnection): void {
     this.#connection = connection;
+    this.#connectedAtMs = performance.now();
     this.#reports = connection.reports;
     const known = new Set<ContainerId>();
     for (const report of connection.reports) {

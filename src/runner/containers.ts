@@ -1,6 +1,7 @@
 import { Container, type ContainerHost } from './container.ts';
 import type { ContainerLog, LogQueue } from './log-queue.ts';
 import type { ContainerId, ContainerReport, ContainerStart, RunnerMessage } from './protocol.ts';
+import { Readiness } from './readiness.ts';
 
 const maxContainers = 8_000;
 
@@ -43,6 +44,7 @@ export class Containers {
     if (this.#closed) return fail('the runner is shutting down');
     if (this.#all.size >= maxContainers) return fail(`the runner has ${maxContainers} containers, which is the most`);
     const log = this.#logs.open(id);
+    const readiness = new Readiness((ready) => this.#report({ type: 'ready', id, ready }));
     const container = new Container(spec, this.#host, {
       started: (startedAtMs) => this.#report({ type: 'started', id, startedAtMs }),
       startFailed: (reason, message) => {
@@ -50,6 +52,7 @@ export class Containers {
         this.#report({ type: 'startFailed', id, reason, message });
       },
       exited: (exit) => {
+        readiness[Symbol.dispose]();
         this.#unsaid.add(id);
         if (exit.reason !== 'Killed' && exit.message !== '')
           this.#logs.write(log, 'stderr', Buffer.from(`${exit.message}\n`));
@@ -58,7 +61,7 @@ export class Containers {
           this.#report({ type: 'exited', id, ...exit });
         });
       },
-      ready: (ready) => this.#report({ type: 'ready', id, ready }),
+      ready: (ready) => readiness.set(ready),
     });
     this.#all.set(id, container);
     void container.start({ output: outputTo(this.#logs, log) });

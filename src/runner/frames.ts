@@ -33,6 +33,9 @@ export function encodeFrame(message: object, tail: readonly Uint8Array[] = []): 
   return frame;
 }
 
+/** Chunks of this size are kept as they came. */
+const smallBytes = 16 << 10;
+
 /** Takes frames out of a byte stream. Holds at most one frame's bytes beside the chunk at hand: nothing is set aside by a length alone. */
 export class FrameDecoder {
   #chunks: Uint8Array[] = [];
@@ -43,10 +46,16 @@ export class FrameDecoder {
     return this.#held;
   }
 
+  /** Pieces they are held in. */
+  get heldChunks(): number {
+    return this.#chunks.length;
+  }
+
   /** The frames that `chunk` completes. @throws FrameError; nothing can be read after it */
   *push(chunk: Uint8Array): Generator<Frame> {
     this.#chunks.push(chunk);
     this.#held += chunk.length;
+    this.#mergeSmall();
     for (;;) {
       if (this.#held < 4) return;
       const length = this.#peekLength();
@@ -69,6 +78,15 @@ export class FrameDecoder {
     this.#chunks = rest.length > 0 ? [rest] : [];
     this.#held -= length;
     return all.subarray(0, length);
+  }
+
+  /** Bytes that come one by one would take a hundred times their size: small chunks are doubled up. */
+  #mergeSmall(): void {
+    for (;;) {
+      const [before, last] = this.#chunks.slice(-2);
+      if (!before || !last || before.length > last.length || before.length >= smallBytes) return;
+      this.#chunks.splice(-2, 2, Buffer.concat([before, last]));
+    }
   }
 
   #join(): Buffer {

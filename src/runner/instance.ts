@@ -120,7 +120,7 @@ export class Instance implements Guest, WasiGuest, Task {
   async allocate(align: number, size: number): Promise<number> {
     if (size === 0) return align;
     // Never before the host call that asks has parked its guest: what the allocator waits for must be the innermost wait.
-    await undefined;
+    await Promise.resolve();
     // Whatever the host call waited for, its guest may have ended meanwhile: none of its code runs again.
     if (this.ending || this.finished) throw uncatchable;
     if (this.#allocating >= maxNestedAllocations) {

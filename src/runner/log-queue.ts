@@ -3,6 +3,8 @@ import type { ContainerId, LogEntry, LogStream } from './protocol.ts';
 
 /** Bytes of one frame; a frame is closed when the run queue rests, or at this size. */
 const frameBytes = 64 << 10;
+/** Entries of one frame: writes of a byte each, stream by stream, would make a head of megabytes. */
+const frameEntries = 4_096;
 /** Frames on their way to the agent at once. */
 const window = 16;
 /** What an entry takes beside its bytes, about. */
@@ -122,7 +124,7 @@ export class LogQueue {
   }
 
   #append(log: ContainerLog, stream: LogStream, bytes: Uint8Array): void {
-    if (this.#used + bytes.length > frameBytes) this.#close();
+    if (this.#used + bytes.length > frameBytes || this.#entries.length >= frameEntries) this.#close();
     this.#scratch.set(bytes, this.#used);
     this.#used += bytes.length;
     this.#charge(log, bytes.length);

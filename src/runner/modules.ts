@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { errorLine, systemCode } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import { descriptionSection, parseDescription, type ModuleDescription } from '../precompile/description.ts';
+import { descriptionSection, hostModule, parseDescription, type ModuleDescription } from '../precompile/description.ts';
 import { ExecutorError } from './executor-error.ts';
 
 /** A compiled module and all that its instances share. */
@@ -64,12 +64,25 @@ async function load(path: string): Promise<LoadedModule> {
     });
   }
   const description = readDescription(module);
-  if (!description) {
+  // The description is held against a grant, V8's list is what is linked: a file in which they differ was not made by us.
+  if (!description || !describes(description, module)) {
     throw new ExecutorError('CreateContainerError', 'the module was not prepared by this version of Loamlet', {
       remedy: 'start the agent and its runners with the same version',
     });
   }
   return { module, description };
+}
+
+function describes({ imports, memory }: ModuleDescription, module: WebAssembly.Module): boolean {
+  const found = WebAssembly.Module.imports(module);
+  const expected = memory ? [...imports, { module: hostModule, name: 'memory', kind: 'memory' }] : imports;
+  return (
+    found.length === expected.length &&
+    found.every((wanted, i) => {
+      const { module: from, name, kind } = expected[i]!;
+      return wanted.module === from && wanted.name === name && wanted.kind === kind;
+    })
+  );
 }
 
 function readDescription(module: WebAssembly.Module): ModuleDescription | undefined {

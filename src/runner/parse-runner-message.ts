@@ -5,8 +5,8 @@ import type { ContainerExit, ContainerReport, LogEntry, PublishItem, RunnerMessa
 
 const maxItems = 65_536;
 const maxMessage = 4096;
-/** Milliseconds since the epoch: up to the year 275,760, where `Date` ends. */
-const maxTimeMs = 8.64e15;
+/** Milliseconds since the epoch: to the end of the year 9999, where RFC 3339 ends. */
+const maxTimeMs = 253_402_300_799_999;
 
 /** Checks what a runner says, which may have been taken over by a module. @throws FrameError */
 export function parseRunnerMessage({ head, tail }: Frame): RunnerMessage {
@@ -120,5 +120,10 @@ function parseItem(value: unknown, path: string): PublishItem {
 
 /** Messages end up in statuses and Events: one line. */
 function line(fields: Fields, name: string): string {
-  return fields.text(name, maxMessage).replace(/\s*[\r\n]+\s*/g, ' ');
+  // Not one pattern with the spaces around: on many spaces it would take the square of their number.
+  return fields
+    .text(name, maxMessage)
+    .split(/[\r\n]+/)
+    .map((part) => part.trim())
+    .join(' ');
 }
