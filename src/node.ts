@@ -2,6 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorLine, LoamletError, systemCode } from './base/errors.ts';
+import { lesserUser } from './base/user.ts';
 import { version } from './base/version.ts';
 import type { ClusterMembership } from './cluster/membership.ts';
 import type { NodeConfig } from './config/load.ts';
@@ -42,6 +43,8 @@ export class Node {
   readonly #startedAtMs = Date.now();
   readonly #stopAsked = Promise.withResolvers<void>();
   // Absent until it is opened: statuses are asked for, and an end may come, before.
+  /** Who modules are run and read by; undefined: the agent's own user. */
+  readonly #user: string | undefined;
   #manager!: PodManager;
   #runner!: RunnerSupervisor;
   #link: MqttLink | undefined;
@@ -51,6 +54,7 @@ export class Node {
   private constructor(config: NodeConfig, log: Logger) {
     this.#config = config;
     this.#log = log;
+    this.#user = lesserUser(config.runner.user);
   }
 
   static async open(config: NodeConfig, log: Logger): Promise<Node> {
@@ -93,7 +97,11 @@ export class Node {
   }
 
   async #open(): Promise<void> {
-    const { stateDirectory, runDirectory } = this.#config;
+    const { stateDirectory, runDirectory, runner } = this.#config;
+    if (this.#user === undefined && process.getuid?.() === 0) {
+      const command = `useradd --system --no-create-home ${runner.user}`;
+      this.#log.warn({ command }, 'modules run as root: this machine has no user for them');
+    }
     await makeDirectory('stateDirectory', stateDirectory);
     await makeDirectory('runDirectory', runDirectory);
     // Nothing of the state is touched before it is ours.
@@ -108,7 +116,7 @@ export class Node {
     this.#runner = this.#parts.use(
       await RunnerSupervisor.open({
         directory: runDirectory,
-        user: this.#config.runner.user,
+        user: this.#user,
         unresponsiveMs: this.#config.runner.unresponsiveSeconds * 1000,
         records: this.#runnerMemory(database),
         receiver: desk,
@@ -187,6 +195,7 @@ export class Node {
     const precompiler = await Precompiler.open({
       directory: join(stateDirectory, 'modules'),
       maxModuleBytes: images.maxModuleBytes,
+      user: this.#user,
     });
     const modules = new ModuleSource(store, precompiler);
     const records = new PodRecords(database, this.#log);

@@ -11,8 +11,8 @@ import { PrecompileError } from './errors.ts';
 export interface ChildLimits {
   readonly maxModuleBytes: number;
   readonly timeoutMs: number;
-  /** The user the child runs as; only for root. */
-  readonly user?: { readonly uid: number; readonly gid: number };
+  /** Who the child becomes; only for root. */
+  readonly user?: string;
 }
 
 /**
@@ -36,6 +36,7 @@ export async function runChild(
       '--disable-warning=ExperimentalWarning',
       entryPoint('precompile'),
       String(limits.maxModuleBytes),
+      ...(limits.user === undefined ? [] : [limits.user]),
     ],
     {
       cwd: '/',
@@ -43,7 +44,6 @@ export async function runChild(
       stdio: [source.fd, 'pipe', 'pipe', 'pipe'],
       signal: AbortSignal.any([signal, timeout, controller.signal]),
       killSignal: 'SIGKILL',
-      ...limits.user,
     },
   );
   const ended = new Promise<string>((resolve) => {

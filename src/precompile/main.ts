@@ -4,14 +4,15 @@
  */
 import { readSync, writeSync } from 'node:fs';
 import { errorLine } from '../base/errors.ts';
+import { dropPrivileges } from '../base/user.ts';
 import { PrecompileError } from './errors.ts';
 import { printable } from '../base/printable.ts';
 import { expectCoreModule } from './recognise.ts';
 import type { ChildAnswer } from './child-answer.ts';
 import { transform } from './transform.ts';
 
-/** Bytes; given as the only argument. */
-const maxBytes = Number(process.argv[2]);
+/** Bytes, and who to become before anything is read. */
+const [maxBytes, user] = [Number(process.argv[2]), process.argv[3]];
 
 function readInput(): Uint8Array {
   const chunks: Buffer[] = [];
@@ -55,6 +56,7 @@ function expectValid(bytes: Uint8Array<ArrayBuffer>): void {
 
 function answer(): ChildAnswer {
   try {
+    if (user !== undefined) dropPrivileges(user);
     const input = readInput() as Uint8Array<ArrayBuffer>;
     expectCoreModule(input);
     const { module, description } = transform(input);

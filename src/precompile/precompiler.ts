@@ -15,8 +15,8 @@ export interface PrecompilerOptions {
   readonly maxCacheBytes?: number;
   /** Most calls that may wait for the one child. @default 256 */
   readonly maxWaiting?: number;
-  /** The user the child runs as; for an agent that runs as root. */
-  readonly user?: { readonly uid: number; readonly gid: number };
+  /** Who the child becomes; for an agent that runs as root. */
+  readonly user?: string | undefined;
 }
 
 export interface PrecompiledModule {
@@ -50,7 +50,7 @@ export class Precompiler {
     this.#limits = {
       maxModuleBytes: options.maxModuleBytes ?? 64 << 20,
       timeoutMs: options.timeoutMs ?? 60_000,
-      ...(options.user && { user: options.user }),
+      ...(options.user !== undefined && { user: options.user }),
     };
     this.#maxCacheBytes = options.maxCacheBytes ?? 512 << 20;
     this.#maxWaiting = options.maxWaiting ?? 256;

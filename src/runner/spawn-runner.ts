@@ -12,7 +12,7 @@ export interface LaunchOptions {
   /** Where its socket and its log go: `/run/loamlet`. */
   readonly directory: string;
   /** A name in /etc/passwd: who modules run as. Only for an agent that is root. */
-  readonly user?: string;
+  readonly user?: string | undefined;
 }
 
 /** A path of a Unix socket has 107 bytes at most. */

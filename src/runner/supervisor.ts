@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errorLine } from '../base/errors.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -23,8 +22,8 @@ export interface SupervisorReceiver extends RunnerReceiver {
 export interface SupervisorOptions {
   /** Where sockets go. */
   readonly directory: string;
-  /** Who modules run as, where the agent is root and the user exists. */
-  readonly user: string;
+  /** Who modules run as; undefined: the agent's own user. */
+  readonly user: string | undefined;
   /** A runner silent for this long is killed, in milliseconds. */
   readonly unresponsiveMs: number;
   readonly records: RunnerMemory;
@@ -159,7 +158,7 @@ export class RunnerSupervisor implements AsyncDisposable {
         log,
         unresponsiveMs,
         spawned,
-        ...(runsAs(user) ? { user } : {}),
+        ...(user !== undefined && { user }),
       });
     } catch (error) {
       if (record !== undefined) records.remove(record.id);
@@ -226,17 +225,5 @@ export class RunnerSupervisor implements AsyncDisposable {
       }
     }
     return undefined;
-  }
-}
-
-/** Root runs modules as another user where it exists; who is not root has no choice. */
-function runsAs(user: string): boolean {
-  if (process.getuid?.() !== 0) return false;
-  try {
-    return readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .some((line) => line.startsWith(`${user}:`));
-  } catch {
-    return false;
   }
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { LoamletError } from '../base/errors.ts';
+import { LoamletError } from './errors.ts';
 
 export interface User {
   readonly name: string;
@@ -17,6 +17,11 @@ export function findUser(name: string, passwd = readFileSync('/etc/passwd', 'utf
   return undefined;
 }
 
+/** Who runs and parses what strangers wrote: `name`, where we are root and it exists; else ourselves, as undefined. */
+export function lesserUser(name: string): string | undefined {
+  return process.getuid?.() === 0 && findUser(name) !== undefined ? name : undefined;
+}
+
 /** Becomes `name` with all its groups (gpio, i2c, spi), for good. @throws LoamletError when it is unknown or stays root */
 export function dropPrivileges(name: string): void {
   const user = findUser(name);
@@ -29,6 +34,6 @@ export function dropPrivileges(name: string): void {
   process.setgid!(user.gid);
   process.setuid!(user.uid);
   if (process.getuid!() !== user.uid || process.geteuid!() !== user.uid) {
-    throw new LoamletError('StillRoot', 'us', `the runner could not become ${name}`);
+    throw new LoamletError('StillRoot', 'us', `this process could not become ${name}`);
   }
 }
