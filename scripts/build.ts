@@ -1,9 +1,10 @@
 // Bundles what ships into dist/: the command line with the agent, the runner and the precompiler, sharing their chunks.
-import { rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 const root = new URL('..', import.meta.url).pathname;
-const outdir = `${root}dist`;
+// Beside, then moved: a source that can't be built leaves the last bundle as it was.
+const outdir = `${root}dist.new`;
 await rm(outdir, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
@@ -34,3 +35,5 @@ const { metafile } = await build({
 });
 await writeFile(`${outdir}/meta.json`, JSON.stringify(metafile));
 await writeFile(`${outdir}/.built`, '');
+await rm(`${root}dist`, { recursive: true, force: true });
+await rename(outdir, `${root}dist`);

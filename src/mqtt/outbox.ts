@@ -73,6 +73,8 @@ export class Outbox implements MessageSource, Disposable {
   #undeleted: WaitingMessage[] = [];
   #listener: (() => void) | undefined;
   #closed = false;
+  /** The last commit failed. */
+  #failing = false;
 
   #lastSeq: number;
   #rows: number;
@@ -143,12 +145,16 @@ export class Outbox implements MessageSource, Disposable {
       this.#bytes = before.bytes;
       Object.assign(this.#counts, before.counts);
       for (const runnerId of touched) this.#published.delete(runnerId);
-      this.#log.error(
-        { err: error, messages: batch.reduce((sum, { items }) => sum + items.length, 0) },
-        'outbox commit failed',
-      );
+      // Once: a full disk fails every commit, and modules try again each second.
+      if (!this.#failing)
+        this.#log.error({ err: error }, 'messages of modules are refused: the outbox cannot be written');
+      this.#failing = true;
       const answer = failure(error);
       answers = batch.map(({ items }) => items.map(() => answer));
+    }
+    if (this.#failing && answers.some((answer) => answer.some(({ state }) => state === 'committed'))) {
+      this.#failing = false;
+      this.#log.info({}, 'the outbox can be written again');
     }
     this.#measure(performance.now() - started);
     for (const [index, { resolve }] of batch.entries()) resolve(answers[index] ?? []);
