@@ -76,7 +76,12 @@ class SimulatedSensor implements Sensor {
   async read() {
     const value = await this.#profile.sample((performance.now() - this.#openedAt) / 1000);
     // What a real probe would resolve; a reading with 13 digits looks like a fault.
-    return { value: Math.round(value * 100) / 100, unit: this.#options.unit, takenAtMs: Date.now(), quality: 'good' as const };
+    return {
+      value: Math.round(value * 100) / 100,
+      unit: this.#options.unit,
+      takenAtMs: Date.now(),
+      quality: 'good' as const,
+    };
   }
 }
 

@@ -106,7 +106,10 @@ http: { addr: "127.0.0.1:${port}" }
 }
 
 async function broker(config: string, port: number): Promise<AsyncDisposable> {
-  await writeFile(config, `listener ${port} 127.0.0.1\nallow_anonymous true\n${process.getuid?.() === 0 ? 'user root\n' : ''}`);
+  await writeFile(
+    config,
+    `listener ${port} 127.0.0.1\nallow_anonymous true\n${process.getuid?.() === 0 ? 'user root\n' : ''}`,
+  );
   return start('mosquitto', ['-c', config], { onLine: () => {} });
 }
 

@@ -36,9 +36,13 @@ mqtt:
   await using node = start(process.execPath, [...loamlet, 'node', '--config', join(folder.path, 'config.yaml')], {
     prefix: 'node',
   });
-  await using _log = start('tail', ['--quiet', '--sleep-interval=0.1', '-F', '-n', '+1', '--retry', ...(await logFiles())], {
-    onLine: logLine,
-  });
+  await using _log = start(
+    'tail',
+    ['--quiet', '--sleep-interval=0.1', '-F', '-n', '+1', '--retry', ...(await logFiles())],
+    {
+      onLine: logLine,
+    },
+  );
   const died = node.ended.then((code) => {
     if (!signal.aborted) throw new Error(`the node ended with exit code ${code}`);
   });
