@@ -98,10 +98,6 @@ export class Node {
 
   async #open(): Promise<void> {
     const { stateDirectory, runDirectory, runner } = this.#config;
-    if (this.#user === undefined && process.getuid?.() === 0) {
-      const command = `useradd --system --no-create-home ${runner.user}`;
-      this.#log.warn({ command }, 'modules run as root: this machine has no user for them');
-    }
     await makeDirectory('stateDirectory', stateDirectory);
     await makeDirectory('runDirectory', runDirectory);
     // Nothing of the state is touched before it is ours.
@@ -126,6 +122,10 @@ export class Node {
     this.#manager = await this.#openPods(database, logs, desk);
     await this.#joinCluster(logs);
     await this.#openStaticPods();
+    if (this.#user === undefined && process.getuid?.() === 0) {
+      const command = `useradd --system --no-create-home ${runner.user}`;
+      this.#log.warn({ command }, 'modules run as root: this machine has no user for them');
+    }
   }
 
   /** A runner that is forgotten will repeat no publish. */
