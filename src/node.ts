@@ -42,9 +42,9 @@ export class Node {
   readonly #ending = new AbortController();
   readonly #startedAtMs = Date.now();
   readonly #stopAsked = Promise.withResolvers<void>();
-  // Absent until it is opened: statuses are asked for, and an end may come, before.
   /** Who modules are run and read by; undefined: the agent's own user. */
   readonly #user: string | undefined;
+  // Absent until it is opened: statuses are asked for, and an end may come, before.
   #manager!: PodManager;
   #runner!: RunnerSupervisor;
   #link: MqttLink | undefined;
@@ -254,6 +254,7 @@ export class Node {
         kubeletPort: cluster.kubeletPort,
         capacity: { pods: pods.maxPods },
         logs: reader,
+        runningPods: () => this.#manager.objects(),
         log: this.#log.child({ part: 'cluster' }),
       },
       this.#ending.signal,

@@ -211,6 +211,14 @@ export class PodManager {
     return [...this.#entries.values()].map(({ worker }) => worker);
   }
 
+  /** Every pod as an object with its present status: what a kubelet serves as `/pods`. */
+  objects(): object[] {
+    return [...this.#entries.values()].map(({ manifest, worker }) => ({
+      ...(manifest as object),
+      status: worker.state.status(),
+    }));
+  }
+
   /** Sends every status of the API's pods again: after a reconnect the API server may have changed its own. */
   resend(): void {
     for (const [uid, entry] of this.#entries) {

@@ -54,6 +54,11 @@ async function reborn(before: PodWorld, names: Parameters<PodWorld['report']>[],
 }
 
 describe('a pod', () => {
+  it('is an object with its present status for whoever asks the kubelet port', async () => {
+    const { manager } = await running(podObject({ name: 'talks' }));
+    expect(manager.objects()).toMatchObject([{ metadata: { name: 'talks' }, status: { phase: 'Running' } }]);
+  });
+
   it('is on disk before the runner hears of it', async () => {
     const world = new PodWorld();
     world.manager.upsert('api', podObject());
