@@ -100,9 +100,10 @@ function invalid(path: string, issue: z.core.$ZodIssue | undefined, document: un
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
     const full = where === '' ? key : `${where}.${key}`;
-    const known = nearest(key, knownKeys(issue.path));
+    const keys = knownKeys(issue.path);
+    const known = nearest(key, keys);
     return new ConfigError('ConfigInvalid', 'operator', `${path}: unknown key ${full}`, {
-      remedy: known === undefined ? 'remove it, or see loamlet node --help' : `did you mean ${known}?`,
+      remedy: known === undefined ? `known keys: ${keys.toSorted().join(', ')}` : `did you mean ${known}?`,
     });
   }
   const found = issue.path.reduce<unknown>(

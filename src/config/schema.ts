@@ -1,13 +1,9 @@
 /**
- * The node's config file: one schema is the source of types, defaults, ranges, units and help texts. What `loadConfig`
- * returns is resolved: nothing optional that has a default, units in names.
+ * The node's config file: one schema is the source of types, defaults, ranges and what each key means. What `loadConfig`
+ * returns is resolved: nothing optional that has a default.
  */
 import * as z from 'zod'; // not `{ z }`, which can't be shaken: 5 MB of memory more
 import { parseQuantity } from '../base/quantity.ts';
-
-const dnsLabel = z
-  .string()
-  .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a DNS label: lower case letters, digits and -, at most 63');
 
 const nodeName = z
   .string()
@@ -58,7 +54,7 @@ const mqtt = z
   .strictObject({
     url: z
       .string()
-      .regex(/^(mqtts?|tcp|ssl|wss?):\/\//, 'must be a URL such as mqtt://broker.example:1883')
+      .regex(/^mqtts?:\/\//, 'must be a URL such as mqtt://broker.example:1883')
       .optional()
       .describe('The broker.'),
     embedded: z
@@ -139,6 +135,3 @@ export const configSchema = z.strictObject({
 
 export type RawConfig = z.infer<typeof configSchema>;
 export type PolicyRule = z.infer<typeof policyRule>;
-export type MqttConfig = z.infer<typeof mqtt>;
-export type ClusterConfig = z.infer<typeof cluster>;
-export { dnsLabel };

@@ -100,11 +100,7 @@ describe('a config is refused with the place and the remedy', () => {
       'policy: [{namespaces: [a]}, {namespaces: [b], publish: [{filter: a, retian: true}]}]',
       'config.yaml: unknown key policy[1].publish[0].retian: did you mean retain?',
     ],
-    [
-      'one with no neighbour',
-      'colour: green',
-      'config.yaml: unknown key colour: remove it, or see loamlet node --help',
-    ],
+    ['one with no neighbour', 'log: {colour: green}', 'config.yaml: unknown key log.colour: known keys: format, level'],
     [
       'a wrong type',
       'stateDirectory: 7',
