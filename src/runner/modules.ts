@@ -15,8 +15,8 @@ interface Entry {
   readonly loading: Promise<LoadedModule>;
 }
 
-/** A precompiled file is not much larger than its source, which has 64 MiB at most. */
-const maxFileBytes = 192 << 20;
+/** What the precompiler makes of the largest module that a node takes by default (256 MiB): at most twice as much. */
+const maxFileBytes = 512 << 20;
 
 /** One compiled module per digest, for as long as somebody uses it. */
 export class Modules {
