@@ -71,7 +71,11 @@ function notGranted(label: string, need: Need): Answer {
         message,
         remedy: 'ask for a device: resources.limits loamlet.dev/RESOURCE: 1, or loamlet run --device NAME=DRIVER',
       }
-    : { message, remedy: 'give the node a broker (mqtt in its config), or loamlet run --mqtt URL' };
+    : {
+        message,
+        remedy:
+          'the node needs a broker (mqtt in its config), and a policy, where it has one, with a rule for the namespace',
+      };
 }
 
 function unknownModule(module: string, label: string, kind: string): Answer {

@@ -1,4 +1,5 @@
-// Bundles what ships into dist/: the command line with the agent, the runner and the precompiler, sharing their chunks.
+// Bundles what ships into dist/: the command line with the agent, and the programs it starts (runner, precompiler,
+// errand), sharing their chunks.
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 

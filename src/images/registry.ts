@@ -228,7 +228,7 @@ function connectRemedy(error: unknown, registry: string): string {
   if (code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED')
     return "check this machine's clock, then the registry's certificate";
   if (code.includes('CERT') || code.includes('SIGNATURE')) {
-    return 'give its certificate authority to this machine (NODE_EXTRA_CA_CERTS=FILE)';
+    return 'set images.caFile to the authority that signed it (loamlet push and pull: --ca-file)';
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'check the name and the DNS of this machine';
   return 'check that it runs and that this machine has a way to it';

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import type { TLSSocket } from 'node:tls';
 import { errorLine, LoamletError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { Logger } from '../observe/logger.ts';
 import { subresourcesOf, verbOf, type Authorizer, type Caller } from './authorizer.ts';
 import { ContainerLogsError, type ContainerLogs } from './container-logs.ts';
@@ -242,8 +243,4 @@ function reply(response: ServerResponse, status: number, text: string, type = 't
   if (response.headersSent || response.destroyed) return;
   response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' });
   response.end(type.startsWith('text/') ? `${text}\n` : text);
-}
-
-function printable(text: string): string {
-  return text.slice(0, 200).replaceAll(/[^\x20-\x7e]/g, '?');
 }

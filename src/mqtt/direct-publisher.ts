@@ -22,7 +22,6 @@ export interface DirectPublisherOptions extends BrokerOptions {
 export class DirectPublisher implements AsyncDisposable {
   readonly #source: MemorySource;
   readonly #link: MqttLink;
-
   readonly #closeDeadlineMs: number;
 
   private constructor(source: MemorySource, link: MqttLink, closeDeadlineMs: number) {

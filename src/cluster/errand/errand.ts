@@ -74,6 +74,6 @@ function parseAnswer(line: string): ErrandAnswer {
   try {
     return JSON.parse(line) as ErrandAnswer;
   } catch {
-    return { error: 'the helper process ended without an answer' };
+    return { error: 'the child process ended without an answer' };
   }
 }
