@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { LoamletError } from './errors.ts';
 
-export interface User {
+interface User {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
 }
 
 /** A user of this machine by name; undefined when there is none. */
-export function findUser(name: string, passwd = readFileSync('/etc/passwd', 'utf8')): User | undefined {
+function findUser(name: string, passwd = readFileSync('/etc/passwd', 'utf8')): User | undefined {
   for (const line of passwd.split('\n')) {
     const [login, , uid, gid] = line.split(':');
     if (login === name && /^\d+$/.test(uid ?? '') && /^\d+$/.test(gid ?? ''))

@@ -62,6 +62,6 @@ export class NodeLease {
 }
 
 /** RFC 3339 with exactly six digits, which is all that a Lease takes. */
-export function microTime(date: Date): string {
+function microTime(date: Date): string {
   return date.toISOString().replace('Z', '000Z');
 }

@@ -19,7 +19,7 @@ export interface AdminHandlers {
 const answerTimeoutMs = 5_000;
 
 /** The socket in a run directory over which the command line speaks to the agent. */
-export function adminSocketPath(runDirectory: string): string {
+function adminSocketPath(runDirectory: string): string {
   return `${runDirectory}/agent.sock`;
 }
 

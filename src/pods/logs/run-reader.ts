@@ -128,7 +128,7 @@ export class RunReader implements AsyncDisposable {
 }
 
 /** Where the last `lines` lines of a file begin, and how many of them it does not have. */
-export async function tailPosition(
+async function tailPosition(
   file: FileHandle,
   size: number,
   lines: number,

@@ -8,7 +8,7 @@ const resolutionNs = 1000;
 let offset = Date.now() - performance.now();
 
 /** Milliseconds since the epoch, with fractions. */
-export function realtimeMs(): number {
+function realtimeMs(): number {
   const monotonic = performance.now();
   const now = Date.now() - monotonic;
   if (Math.abs(now - offset) > 2) offset = now;
@@ -23,7 +23,7 @@ export function clockMs(id: number): number | undefined {
 }
 
 /** Stores milliseconds as u64 nanoseconds, without a BigInt. */
-export function storeNs(view: DataView, at: number, ms: number): void {
+function storeNs(view: DataView, at: number, ms: number): void {
   const whole = Math.floor(ms);
   const ns = Math.floor((ms - whole) * 1e6);
   // ms * 1e6 has more than 53 bits: split so that each product has fewer.
