@@ -1,10 +1,12 @@
 /** Composition root of `loamlet node`: builds every part of the agent, owns them and stops them in reverse. */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { maxPayloadBytes } from '../hostcalls/messaging.ts';
 import { errorLine, LoamletError, systemCode } from './base/errors.ts';
 import { lesserUser } from './base/user.ts';
 import { version } from './base/version.ts';
 import type { ClusterMembership } from './cluster/membership.ts';
+import type { Readiness } from './cluster/node-object.ts';
 import type { NodeConfig } from './config/load.ts';
 import { ModuleStore } from './images/module-store.ts';
 import { EmbeddedBroker } from './mqtt/embedded-broker.ts';
@@ -152,7 +154,7 @@ export class Node {
     }
     const log = this.#log.child({ part: 'mqtt' });
     this.#outbox = this.#parts.use(
-      new Outbox(database, log, { maxRows: mqtt.outbox.maxMessages, maxBytes: mqtt.outbox.maxBytes }),
+      new Outbox(database, log, { maxPayloadBytes, maxRows: mqtt.outbox.maxMessages, maxBytes: mqtt.outbox.maxBytes }),
     );
     const { username, passwordFile, caFile } = mqtt;
     this.#link = this.#parts.use(
@@ -253,6 +255,7 @@ export class Node {
         kubeletHost: cluster.kubeletAddress,
         kubeletPort: cluster.kubeletPort,
         capacity: { pods: pods.maxPods },
+        readiness: () => this.#readiness(),
         logs: reader,
         runningPods: () => this.#manager.objects(),
         log: this.#log.child({ part: 'cluster' }),
@@ -262,6 +265,13 @@ export class Node {
     this.#cluster = this.#parts.use(membership);
     void this.#followPods(membership);
     this.#manager.resend();
+  }
+
+  /** Without a runner the node takes no pods; the next one is on its way. */
+  #readiness(): Readiness {
+    return this.#runner.pid === undefined
+      ? { ready: false, reason: 'RunnerNotRunning', message: 'the process that runs modules is being started again' }
+      : { ready: true, reason: 'LoamletReady', message: 'loamlet runs modules' };
   }
 
   async #followPods(membership: ClusterMembership): Promise<void> {
