@@ -1,4 +1,5 @@
 /** Every kind of device, and how one is declared: in the node's config file and on the command line. */
+import { isDnsLabel } from '../src/base/names.ts';
 import { nearest } from '../src/base/nearest.ts';
 import { DeviceConfigError, type DeviceConfig, type Driver } from './contract.ts';
 import { ads1115 } from './drivers/ads1115.ts';
@@ -71,7 +72,7 @@ function text(key: string, value: unknown): string {
 
 function label(key: string, value: unknown): string {
   const name = text(key, value);
-  if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) return name;
+  if (isDnsLabel(name)) return name;
   throw new DeviceConfigError(key, `${key} ${show(name)} is not a DNS label`, {
     remedy: 'use lower case letters, digits and -, at most 63',
   });

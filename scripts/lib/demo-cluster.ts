@@ -1,6 +1,15 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { eventually, freePort, loamlet, root, soilSensor, temporaryFolder, watchReadings } from './demo-world.ts';
+import {
+  eventually,
+  freePort,
+  loamlet,
+  probeConfig,
+  root,
+  soilSensor,
+  temporaryFolder,
+  watchReadings,
+} from './demo-world.ts';
 import { output, print, start } from './processes.ts';
 
 const nodeName = 'greenhouse-1';
@@ -39,15 +48,7 @@ logDirectory: ${at('logs')}
 cluster:
   bootstrapKubeconfig: ${at('control-plane/bootstrap.kubeconfig')}
   kubeletPort: ${await freePort()}
-devices:
-  - name: bed-3                  # the physical thing
-    resource: soil-moisture      # what a pod asks for: loamlet.dev/soil-moisture
-    driver: simulated            # ads1115 with a real probe
-    profile: ramp
-    from: 62
-    to: 38
-log: { format: human }
-mqtt:
+${probeConfig}mqtt:
   url: mqtt://127.0.0.1:${brokerPort}
 `,
   );

@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { freePort, loamlet, root, soilSensor, temporaryFolder, watchReadings } from './demo-world.ts';
+import { freePort, loamlet, probeConfig, root, soilSensor, temporaryFolder, watchReadings } from './demo-world.ts';
 import { print, start } from './processes.ts';
 
 /** A node on its own: a folder of static pods, one simulated soil sensor, the embedded broker. */
@@ -16,15 +16,7 @@ stateDirectory: ${folder.path}/state
 runDirectory: ${folder.path}/run
 logDirectory: ${folder.path}/logs
 staticPodDirectory: ${manifests}
-devices:
-  - name: bed-3                  # the physical thing
-    resource: soil-moisture      # what a pod asks for: loamlet.dev/soil-moisture
-    driver: simulated            # ads1115 with a real probe
-    profile: ramp
-    from: 62
-    to: 38
-log: { format: human }
-mqtt:
+${probeConfig}mqtt:
   embedded: { port: ${port} }
 `;
   const pod = (await readFile(`${root}/examples/soil-sensor/pod.yaml`, 'utf8'))

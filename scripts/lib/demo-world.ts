@@ -10,6 +10,17 @@ export const root = new URL('../..', import.meta.url).pathname.replace(/\/$/, ''
 export const loamlet = [`${root}/dist/loamlet.mjs`] as const;
 export const soilSensor = `${root}/.tools/modules/soil-sensor.wasm`;
 
+/** What both nodes have: one simulated probe, and a log for people. */
+export const probeConfig = `devices:
+  - name: bed-3                  # the physical thing
+    resource: soil-moisture      # what a pod asks for: loamlet.dev/soil-moisture
+    driver: simulated            # ads1115 with a real probe
+    profile: ramp
+    from: 62
+    to: 38
+log: { format: human }
+`;
+
 /** A folder that goes with the demo. */
 export async function temporaryFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
   const path = await mkdtemp(join(tmpdir(), 'loamlet-demo-'));

@@ -1,3 +1,4 @@
+import { isDnsLabel, resourcePrefix } from '../base/names.ts';
 import { ClusterError } from './errors.ts';
 import type { NodeFacts, NodePressure } from './node-facts.ts';
 
@@ -55,8 +56,6 @@ export interface NodeStatus {
   readonly declaredFeatures: readonly string[];
   readonly runtimeHandlers: ReadonlyArray<{ readonly name: string; readonly features: object }>;
 }
-
-export const resourcePrefix = 'loamlet.dev/';
 
 /** Krustlet's, so that its manifests keep working. They keep ordinary pods and DaemonSets off the node. */
 export const defaultTaints: readonly Taint[] = [
@@ -234,5 +233,4 @@ export function checkDescription({ nodeName, labels, resources }: NodeDescriptio
   }
 }
 
-const isDnsLabel = (text: string): boolean => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text);
 const isLabelValue = (text: string): boolean => /^([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$/.test(text);

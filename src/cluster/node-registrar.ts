@@ -1,3 +1,4 @@
+import { resourcePrefix } from '../base/names.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { ApiClient } from './api-client.ts';
 import { ClusterError, hasCode } from './errors.ts';
@@ -7,7 +8,6 @@ import {
   nodeLabels,
   nodeObject,
   nodeStatus,
-  resourcePrefix,
   statusDigest,
   type NodeCondition,
   type NodeDescription,

@@ -1,3 +1,4 @@
+import { isDnsLabel } from '../base/names.ts';
 import type { ContainerRef, LogOptions } from './container-logs.ts';
 
 /** What is wrong with a request, in words for the person who made it. */
@@ -8,7 +9,7 @@ export function parseLogPath(path: string): ContainerRef | undefined {
   const [empty, root, ...rest] = path.split('/');
   if (empty !== '' || root !== 'containerLogs') return undefined;
   const [namespace = '', pod = '', container = ''] = rest;
-  if (rest.length !== 3 || !isLabel(namespace) || !isSubdomain(pod) || !isLabel(container)) {
+  if (rest.length !== 3 || !isDnsLabel(namespace) || !isSubdomain(pod) || !isDnsLabel(container)) {
     throw new BadRequest('the path is not /containerLogs/NAMESPACE/POD/CONTAINER');
   }
   return { namespace, pod, container };
@@ -70,5 +71,4 @@ function time(value: string | undefined): Date | undefined {
   return date;
 }
 
-const isLabel = (text: string): boolean => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text);
-const isSubdomain = (text: string): boolean => text.length <= 253 && text.split('.').every(isLabel);
+const isSubdomain = (text: string): boolean => text.length <= 253 && text.split('.').every(isDnsLabel);

@@ -1,3 +1,4 @@
+import { isDnsLabel } from '../base/names.ts';
 import type { DeviceConfig } from '../../devices/contract.ts';
 import type { DeviceGrant, Grant } from '../../hostcalls/grant.ts';
 import { nearest } from '../base/nearest.ts';
@@ -61,7 +62,7 @@ function readWishes(pod: Pod): Wish[] {
     .map(([key, value]) => {
       const logicalName = key.slice(annotation.length);
       const match = /^([^/]+)(?:\/([^/]+))?$/.exec(value);
-      if (match?.[1] === undefined || !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(logicalName)) {
+      if (match?.[1] === undefined || !isDnsLabel(logicalName)) {
         throw new AdmissionError(`annotation ${key}: ${value.slice(0, 100)} is not RESOURCE or RESOURCE/DEVICE`);
       }
       return { logicalName, resource: match[1], device: match[2] };

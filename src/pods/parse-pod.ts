@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDnsLabel, resourcePrefix } from '../base/names.ts';
 import { LoamletError } from '../base/errors.ts';
 import { parseQuantity } from '../base/quantity.ts';
 import type { ContainerSpec, EnvVariable, Pod } from './pod.ts';
@@ -10,11 +11,9 @@ export class ManifestError extends LoamletError<'ManifestInvalid'> {
   }
 }
 
-export const resourcePrefix = 'loamlet.dev/';
 const maxContainers = 32;
 /** What a timer can hold (24 days); a grace beyond it would be over at once. */
 const maxGraceSeconds = 2_000_000;
-const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -54,7 +53,7 @@ export function parsePod(raw: unknown, source: Pod['source'], nodeName: string):
   }
   if (spec === undefined) throw new ManifestError(`pod ${name} has no spec`);
   const namespace = text(metadata.namespace) ?? 'default';
-  if (!dnsLabel.test(namespace)) throw new ManifestError(`metadata.namespace of pod ${name} is not a DNS label`);
+  if (!isDnsLabel(namespace)) throw new ManifestError(`metadata.namespace of pod ${name} is not a DNS label`);
   const uid = source === 'static' ? manifestHash(raw, nodeName) : text(metadata.uid);
   if (uid === undefined || !/^[-a-zA-Z0-9]{1,64}$/.test(uid))
     throw new ManifestError(`pod ${name} has no metadata.uid`);
@@ -145,7 +144,7 @@ function parseContainer(
 ): ContainerSpec {
   const container = isObject(raw) ? raw : {};
   const name = text(container.name);
-  if (name === undefined || !dnsLabel.test(name)) {
+  if (name === undefined || !isDnsLabel(name)) {
     throw new ManifestError(`spec.containers[${index}].name of pod ${pod.name} is missing or not a DNS label`);
   }
   const image = text(container.image) ?? '';

@@ -1,4 +1,5 @@
 /** What the API server and `kubectl` are told of a pod: computed anew from its state, never edited. */
+import { resourcePrefix } from '../base/names.ts';
 import type { Container, ContainerState, Ended } from './container-machine.ts';
 import type { Pod } from './pod.ts';
 
@@ -179,7 +180,7 @@ function terminated(ended: Ended): Record<string, unknown> {
 function resourceHealth(held: readonly HeldDevice[]): unknown[] {
   const byResource = Map.groupBy(held, (device) => device.resource);
   return [...byResource].map(([resource, devices]) => ({
-    name: `loamlet.dev/${resource}`,
+    name: resourcePrefix + resource,
     resources: devices.map((device) => ({ resourceID: device.name, health: device.healthy ? 'Healthy' : 'Unhealthy' })),
   }));
 }
